@@ -1,0 +1,62 @@
+"""How things are kept in files: arrays as one self-describing .npz, records as CSV; equal content gives equal bytes."""
+
+import csv
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgewise.errors import EdgewiseError
+
+Array = npt.NDArray[Any]
+Row = dict[str, float]
+
+
+def pack(arrays: dict[str, Array], about: dict[str, Any]) -> bytes:
+    """Arrays and a description as the bytes of one .npz; equal content gives equal bytes."""
+    buffer = io.BytesIO()
+    contents: dict[str, Any] = {**arrays, "about": np.array(json.dumps(about, sort_keys=True))}
+    np.savez(buffer, **contents)
+    return buffer.getvalue()
+
+
+def unpack(content: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
+    """The arrays and the description that `pack` wrote.
+
+    Raises
+    ------
+    EdgewiseError
+        If the content is not such a file, or is cut short.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        return arrays, json.loads(str(arrays.pop("about")))
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise EdgewiseError(f"not a file of edgewise, or a damaged one: {error}") from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".writing")
+    beside.write_bytes(content)
+    os.replace(beside, path)
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, float | str]]) -> None:
+    """Write records as CSV, one row each; nan is an empty field."""
+    text = io.StringIO()
+    writer: csv.DictWriter[str] | None = None
+    for row in rows:
+        if writer is None:
+            writer = csv.DictWriter(text, list(row), lineterminator="\n")
+            writer.writeheader()
+        writer.writerow({name: "" if value != value else value for name, value in row.items()})
+    write_atomically(path, text.getvalue().encode())

@@ -1,0 +1,42 @@
+"""Tables of several seeds as one: aligned at onset, averaged, with intervals."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from edgewise.statistics import mean_over_seeds
+
+
+def since_onset(table: pd.DataFrame, t_star: int, spacing: int = 1) -> pd.DataFrame:
+    """Index a run's records by steps since onset, in multiples of `spacing`.
+
+    Measurements before onset were made at multiples of `spacing` since initialisation, which are not the same distance
+    from t* in every seed; each is put at the nearest multiple (the later one of two that meet).
+    """
+    relative = (table["step"] - t_star).to_numpy()
+    index = pd.Index((np.round(relative / spacing) * spacing).astype(int), name="step")
+    placed = table.drop(columns="step").set_index(index)
+    return placed[~placed.index.duplicated(keep="last")]
+
+
+def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Mean and 95 % t interval of equal tables of several seeds, on the rows that all of them have.
+
+    Returns
+    -------
+    For every column c: c, c_low, c_high; the last two are empty with one seed
+    """
+    shared = tables[0].index
+    for table in tables[1:]:
+        shared = shared.intersection(table.index)
+    mean, low, high = mean_over_seeds(np.stack([table.loc[shared].to_numpy(float) for table in tables]))
+    columns: dict[str, np.ndarray] = {}
+    for i, name in enumerate(tables[0].columns):
+        columns |= {str(name): mean[:, i], f"{name}_low": low[:, i], f"{name}_high": high[:, i]}
+    return pd.DataFrame(columns, index=shared).sort_index()
+
+
+def second_half(table: pd.DataFrame) -> pd.DataFrame:
+    """The later half of the rows: where a branch is summarised."""
+    return table.iloc[len(table) // 2 :]

@@ -1,0 +1,14 @@
+"""Take a pair of classes from a data source and write it, normalised, as one self-describing file."""
+
+from common import DATASET, stage
+from edgewise.datasets import load_dataset
+from edgewise.files import write_atomically
+from edgewise.params import Params
+
+
+def main(params: Params) -> None:
+    write_atomically(DATASET, load_dataset(params.dataset).to_bytes())
+
+
+if __name__ == "__main__":
+    stage(main)

@@ -1,0 +1,53 @@
+"""What the stages that compute share: the objects that params.yaml and the prototypes stage's file describe."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import edgewise
+from common import PROTOTYPES, read
+from edgewise.errors import EdgewiseError
+from edgewise.models import build_model, initial_theta
+from edgewise.objective import Objective
+from edgewise.params import Params
+from edgewise.prototypes import GROUPS, Prototypes
+
+
+class Experiment:
+    """What training and measurement need, on the chosen device: objective, groups, and the start of a seed."""
+
+    def __init__(self, params: Params) -> None:
+        compute = params.compute
+        if compute.device == "cuda" and not torch.cuda.is_available():
+            raise EdgewiseError("compute.device: was 'cuda'; this machine has no GPU: use auto or cpu")
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        auto = "cuda" if torch.cuda.is_available() else "cpu"
+        self.params = params
+        self.device = torch.device(auto if compute.device == "auto" else compute.device)
+        self.dtype = getattr(torch, compute.dtype)
+        self.prototypes = Prototypes.from_bytes(read(PROTOTYPES))
+        x = torch.from_numpy(self.prototypes.train_x).to(self.device, self.dtype)
+        y = torch.from_numpy(self.prototypes.train_y).to(self.device)
+        self.model = build_model(params.model, tuple(x.shape[1:]))
+        self.objective = Objective(self.model, params.loss, x, y, compute.chunk_size)
+        self.groups = {name: torch.from_numpy(self.prototypes.train_group == name).to(self.device) for name in GROUPS}
+
+    def initial_theta(self, seed: int) -> torch.Tensor:
+        """The seed's initial parameters [P], on the device."""
+        return initial_theta(self.model, self.params.model.init_scale, seed).to(self.device, self.dtype)
+
+    def group_objectives(self) -> dict[str, Objective]:
+        """The objective of each group alone."""
+        return {name: self.objective.subset(members) for name, members in self.groups.items()}
+
+    def fingerprint(self, *parts: Any) -> str:
+        """A digest of all that a run's numbers depend on: code, data, parameters, and `parts`."""
+        digest = hashlib.sha256(read(PROTOTYPES))
+        for source in sorted(Path(edgewise.__file__).parent.rglob("*.py")):
+            digest.update(source.read_bytes())
+        params = self.params
+        sections = (params.loss, params.model, params.optimizer, params.compute)
+        digest.update(repr((sections, parts, torch.__version__)).encode())
+        return digest.hexdigest()
