@@ -1,8 +1,8 @@
-"""Go on from the state at onset: at the same step size (baseline), or at a smaller one that leaves the edge (exit)."""
+"""Go on from the state at onset: stay at the edge (baseline), leave it (exit), come back to it (enter), or flow."""
 
 from common import checkpoints_folder, records_folder, stage
 from edgewise.files import write_rows
-from edgewise.optimizers import build_optimizer
+from edgewise.optimizers import GradientFlow, Optimizer, build_optimizer
 from edgewise.params import Params
 from edgewise.training import run
 from edgewise.trajectory import Journal, checkpoints, load_state
@@ -11,24 +11,37 @@ from experiment import Experiment
 
 def main(params: Params, seed: int, branch: str) -> None:
     experiment = Experiment(params)
-    optimizer = build_optimizer(params.optimizer)
-    if branch == "exit":
-        optimizer = optimizer.with_lr(params.branch.exit_factor * optimizer.lr)
     onset = checkpoints(checkpoints_folder(seed, "base"))[-1]
     start = load_state(onset, experiment.initial_theta(seed))
-    fingerprint = experiment.fingerprint(onset.read_bytes(), optimizer, params.branch.checkpoint_every)
+    legs = legs_of(params, experiment, branch)
+    fingerprint = experiment.fingerprint(onset.read_bytes(), branch, params.branch)
     journal = Journal(checkpoints_folder(seed, branch), fingerprint, start)
-    run(
-        experiment.objective,
-        optimizer,
-        experiment.groups,
-        journal,
-        last_step=start.step + params.branch.steps,
-        checkpoint_every=params.branch.checkpoint_every,
-        label=branch,
-    )
+    for optimizer, steps in legs:
+        run(
+            experiment.objective,
+            optimizer,
+            experiment.groups,
+            journal,
+            last_step=start.step + steps,
+            checkpoint_every=params.branch.checkpoint_every,
+            label=branch,
+        )
     write_rows(records_folder(seed, branch) / "steps.csv", journal.rows)
     journal.publish()
+
+
+def legs_of(params: Params, experiment: Experiment, branch: str) -> list[tuple[Optimizer, int]]:
+    """The optimisers that a branch goes through, each with the number of steps since onset at which it ends."""
+    optimizer = build_optimizer(params.optimizer)
+    slower = optimizer.with_lr(params.branch.exit_factor * optimizer.lr)
+    if branch == "exit":
+        return [(slower, params.branch.steps)]
+    if branch == "enter":
+        return [(slower, params.branch.enter_step), (optimizer, params.branch.steps)]
+    if branch == "flow":
+        gradient = experiment.objective.gradient
+        return [(GradientFlow(optimizer.lr, gradient, params.branch.flow_tolerance), params.branch.steps)]
+    return [(optimizer, params.branch.steps)]
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from edgewise.errors import EdgewiseError
 from edgewise.params import parse_params
 
 DATA, METRICS, PLOTS = Path("data"), Path("metrics"), Path("plots")
-DATASET, PROTOTYPES, RECORDS = DATA / "dataset.npz", DATA / "prototypes.npz", DATA / "records"
+DATASET, PROTOTYPES = DATA / "dataset.npz", DATA / "prototypes.npz"
+CHECKPOINTS, RECORDS = DATA / "checkpoints", DATA / "records"
 
 
 def checkpoints_folder(seed: int, name: str) -> Path:
     """Where the checkpoints of a run are; `name` is base or a branch's."""
-    return DATA / "checkpoints" / f"seed-{seed}" / name
+    return CHECKPOINTS / f"seed-{seed}" / name
 
 
 def records_folder(seed: int, name: str) -> Path:
@@ -35,6 +37,8 @@ def stage(main: Callable[..., None], *arguments: str) -> None:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="the parameter file")
     for name in arguments:
         parser.add_argument(f"--{name}", type=int if name == "seed" else str, required=True)
+    # torch's own forward-mode differentiation warns of torch's own deprecation.
+    warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
     options = vars(parser.parse_args())
     try:
         params = parse_params(read(options.pop("params")).decode())

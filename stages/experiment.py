@@ -9,10 +9,11 @@ import torch
 import edgewise
 from common import PROTOTYPES, read
 from edgewise.errors import EdgewiseError
+from edgewise.files import Array
 from edgewise.models import build_model, initial_theta
 from edgewise.objective import Objective
 from edgewise.params import Params
-from edgewise.prototypes import GROUPS, Prototypes
+from edgewise.prototypes import GROUPS, NATURAL, Prototypes
 
 
 class Experiment:
@@ -28,19 +29,21 @@ class Experiment:
         self.device = torch.device(auto if compute.device == "auto" else compute.device)
         self.dtype = getattr(torch, compute.dtype)
         self.prototypes = Prototypes.from_bytes(read(PROTOTYPES))
-        x = torch.from_numpy(self.prototypes.train_x).to(self.device, self.dtype)
-        y = torch.from_numpy(self.prototypes.train_y).to(self.device)
-        self.model = build_model(params.model, tuple(x.shape[1:]))
-        self.objective = Objective(self.model, params.loss, x, y, compute.chunk_size)
-        self.groups = {name: torch.from_numpy(self.prototypes.train_group == name).to(self.device) for name in GROUPS}
+        self.model = build_model(params.model, self.prototypes.v_diff.shape)
+        train = self.prototypes.train
+        self.objective = self.objective_on(train.x, train.y)
+        self.groups = {name: torch.from_numpy(train.group == name).to(self.device) for name in GROUPS}
+        self.natural = torch.from_numpy(train.group == NATURAL).to(self.device)
+
+    def objective_on(self, x: Array, y: Array) -> Objective:
+        """The training objective on examples x [n, C, H, W] with labels y [n]."""
+        inputs = torch.from_numpy(x).to(self.device, self.dtype)
+        labels = torch.from_numpy(y).to(self.device)
+        return Objective(self.model, self.params.loss, inputs, labels, self.params.compute.chunk_size)
 
     def initial_theta(self, seed: int) -> torch.Tensor:
         """The seed's initial parameters [P], on the device."""
         return initial_theta(self.model, self.params.model.init_scale, seed).to(self.device, self.dtype)
-
-    def group_objectives(self) -> dict[str, Objective]:
-        """The objective of each group alone."""
-        return {name: self.objective.subset(members) for name, members in self.groups.items()}
 
     def fingerprint(self, *parts: Any) -> str:
         """A digest of all that a run's numbers depend on: code, data, parameters, and `parts`."""

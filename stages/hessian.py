@@ -1,34 +1,58 @@
-"""Measure sharpness, and each group's alignment and curvature influence, at every checkpoint of one run."""
+"""Measure sharpness, groups and single examples at every checkpoint of one run."""
 
+from collections import defaultdict
+
+import numpy as np
 from tqdm import tqdm
 
 from common import checkpoints_folder, records_folder, stage
 from edgewise.eigen import EigenTracker
-from edgewise.files import write_rows
+from edgewise.files import pack, write_atomically, write_rows
 from edgewise.params import Params
-from edgewise.selectivity import measure_groups
+from edgewise.prototypes import NATURAL
+from edgewise.selectivity import measure_examples, measure_groups
+from edgewise.statistics import bootstrap_spearman
 from edgewise.trajectory import checkpoints, load_state
 from experiment import Experiment
 
 
 def main(params: Params, seed: int, run: str) -> None:
     experiment = Experiment(params)
+    objective, prototypes = experiment.objective, experiment.prototypes
+    objectives = {name: objective.subset(members) for name, members in experiment.groups.items()}
+    for name in ("control_coherent", "control_random"):
+        control = getattr(prototypes, name)
+        objectives[name] = experiment.objective_on(control.x, control.y)
+    natural = objective.subset(experiment.natural)
+    distance = prototypes.train.distance[prototypes.train.group == NATURAL]
+    tracker = EigenTracker(objective, params.hessian.top_k, tolerance=params.hessian.tolerance)
     like = experiment.initial_theta(seed)
-    tracker = EigenTracker(experiment.objective, tolerance=params.hessian.tolerance)
-    objectives = experiment.group_objectives()
+
     rows = []
+    examples = defaultdict(list)
     for path in tqdm(checkpoints(checkpoints_folder(seed, run)), desc=f"hessian {run}", disable=None):
         state = load_state(path, like)
         pairs = tracker.measure(state.theta)
+        v1 = pairs.vectors[0]
+        influence, alignment = measure_examples(natural, state.theta, v1)
+        correlation = bootstrap_spearman(distance, alignment)
         rows.append(
             {
                 "step": state.step,
                 "time": state.time,
                 "sharpness": pairs.values[0].item(),
-                **measure_groups(objectives, state.theta, pairs.vectors[0]),
+                **{f"sharpness_{i}": value.item() for i, value in enumerate(pairs.values[1:], start=2)},
+                **measure_groups(objectives, state.theta, pairs.vectors, objective.sharpness_gradient(state.theta, v1)),
+                "centroid_correlation": correlation.estimate,
+                "centroid_correlation_low": correlation.low,
+                "centroid_correlation_high": correlation.high,
             }
         )
-    write_rows(records_folder(seed, run) / "hessian.csv", rows)
+        for name, values in (("step", state.step), ("influence", influence), ("alignment", alignment)):
+            examples[name].append(values)
+    records = records_folder(seed, run)
+    write_rows(records / "hessian.csv", rows)
+    write_atomically(records / "examples.npz", pack({k: np.array(v) for k, v in examples.items()}, {"run": run}))
 
 
 if __name__ == "__main__":

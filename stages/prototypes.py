@@ -5,10 +5,11 @@ import pandas as pd
 
 from common import DATASET, PROTOTYPES, read, stage, write_plot
 from edgewise.datasets import Dataset
-from edgewise.files import write_atomically
+from edgewise.files import Array, write_atomically
 from edgewise.params import Params
-from edgewise.prototypes import GROUPS, NATURAL, Prototypes, build_prototypes
+from edgewise.prototypes import GROUPS, NATURAL, Examples, Prototypes, build_prototypes
 
+CONTROLS = ("control_coherent", "control_random")
 #: Natural examples shown in figure 1.
 SHOWN = 400
 
@@ -22,26 +23,28 @@ def main(params: Params) -> None:
 
 
 def centroid_distances(prototypes: Prototypes) -> pd.DataFrame:
-    """The quantile function of each group's distances to its own centroid: one row a quantile, one column a group."""
-    distance = np.concatenate([prototypes.train_distance, prototypes.heldout_distance])
-    group = np.concatenate([prototypes.train_group, prototypes.heldout_group])
+    """The quantile function of distances to the own centroid: one row a quantile, one column a group or control."""
+    train, heldout = prototypes.train, prototypes.heldout
+    distance, group = (np.concatenate([getattr(e, name) for e in (train, heldout)]) for name in ("distance", "group"))
+    columns = {name: distance[group == name] for name in (NATURAL, *GROUPS)}
+    columns |= {name: getattr(prototypes, name).distance for name in CONTROLS}
     quantiles = np.linspace(0, 1, 101)
-    columns = {name: np.quantile(distance[group == name], quantiles) for name in (NATURAL, *GROUPS)}
-    return pd.DataFrame(columns, index=pd.Index(quantiles, name="quantile"))
+    table = {name: np.quantile(distances, quantiles) for name, distances in columns.items()}
+    return pd.DataFrame(table, index=pd.Index(quantiles, name="quantile"))
 
 
 def taxonomy(prototypes: Prototypes) -> pd.DataFrame:
-    """Position of every trained group example and of some natural ones, along and away from the centroids' axis."""
-    natural = np.flatnonzero(prototypes.train_group == NATURAL)
-    shown = natural[:: max(1, len(natural) // SHOWN)]
-    members = np.concatenate([shown, np.flatnonzero(prototypes.train_group != NATURAL)])
-    columns = {
-        "group": prototypes.train_group[members],
-        "label": prototypes.train_y[members],
-        "along": prototypes.train_position[members, 0],
-        "away": prototypes.train_position[members, 1],
-    }
-    return pd.DataFrame(columns).set_index("group")
+    """Positions of the groups, the controls and some natural examples, along and away from the centroids' axis."""
+
+    def positions(examples: Examples, group: Array) -> pd.DataFrame:
+        along, away = examples.position.T
+        return pd.DataFrame({"group": group, "label": examples.y, "along": along, "away": away})
+
+    train = positions(prototypes.train, prototypes.train.group)
+    natural = train[train.group == NATURAL]
+    controls = [positions(getattr(prototypes, name), np.array(name)) for name in CONTROLS]
+    shown = [natural[:: max(1, len(natural) // SHOWN)], train[train.group != NATURAL], *controls]
+    return pd.concat(shown).set_index("group")
 
 
 if __name__ == "__main__":

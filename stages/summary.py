@@ -1,54 +1,73 @@
-"""Compare the branches: who gains from the edge, over all seeds, at equal step and at equal training time."""
+"""Compare the branches: who gains from the edge, over all seeds, and which claims of the paper hold."""
 
-import shutil
+import io
+import json
 
+import numpy as np
 import pandas as pd
 
-from common import METRICS, RECORDS, read, records_folder, stage, write_json, write_plot
-from edgewise.comparison import SeedRecords, edge_metrics, plot_tables, selectivity_metrics
+from common import METRICS, PROTOTYPES, read, records_folder, stage, write_json, write_plot
+from edgewise.claims import as_markdown, judge
+from edgewise.comparison import SeedRecords, Setting, plot_tables
+from edgewise.errors import EdgewiseError
+from edgewise.files import unpack
+from edgewise.metrics import control_metrics, edge_metrics, selectivity_metrics
 from edgewise.optimizers import build_optimizer
 from edgewise.params import Params
+from edgewise.prototypes import GROUPS, NATURAL, Prototypes
 
 
 def main(params: Params) -> None:
-    remove_undeclared(params)
-    seeds = {seed: load_seed(params, seed) for seed in params.seeds}
-    optimizer = build_optimizer(params.optimizer)
-    threshold = optimizer.stability_threshold
-    exit_threshold = optimizer.with_lr(params.branch.exit_factor * optimizer.lr).stability_threshold
-    write_json(METRICS / "edge.json", edge_metrics(seeds, params.edge.rule, threshold, exit_threshold))
-    write_json(METRICS / "selectivity.json", selectivity_metrics(seeds, optimizer.lr))
-    for name, table in plot_tables(seeds, optimizer.lr, threshold, params.edge.sharpness_every).items():
+    require_verified_branches()
+    prototypes = Prototypes.from_bytes(read(PROTOTYPES))
+    seeds = {seed: load_seed(params, prototypes, seed) for seed in params.seeds}
+    controls = (prototypes.control_coherent.distance, prototypes.control_random.distance)
+    claims = judge(params, seeds)
+    write_json(METRICS / "edge.json", edge_metrics(seeds))
+    write_json(METRICS / "selectivity.json", selectivity_metrics(seeds))
+    write_json(METRICS / "control.json", control_metrics(seeds, *controls))
+    write_json(METRICS / "claims.json", {"claims": claims})
+    (METRICS / "claims.md").write_text(as_markdown(claims, len(seeds)))
+    for name, table in plot_tables(seeds).items():
         write_plot(name, table)
 
 
-def remove_undeclared(params: Params) -> None:
-    """Remove the records of seeds and branches that params.yaml no longer names.
-
-    DVC leaves the files of a dropped matrix item in the workspace, and this stage depends on the folder they are in.
-    """
-    declared = {records_folder(seed, run) for seed in params.seeds for run in ("base", *params.branches)}
-    for folder in RECORDS.glob("*/*"):
-        if folder not in declared:
-            shutil.rmtree(folder)
-    for folder in RECORDS.glob("*"):
-        if not any(folder.iterdir()):
-            folder.rmdir()
+def require_verified_branches() -> None:
+    """Stop where the branches did not start from one state: then nothing that follows would be causal."""
+    verification = json.loads(read(METRICS / "verification.json"))
+    if not verification["passed"]:
+        failed = [name for name, row in verification["branches"].items() if not row["passed"]]
+        raise EdgewiseError(
+            f"metrics/verification.json: the branches {', '.join(failed)} did not start from the same state as their"
+            f" partners, to within {verification['tolerance']:.1g}; repeat them with `dvc repro --force`"
+        )
 
 
-def load_seed(params: Params, seed: int) -> SeedRecords:
+def load_seed(params: Params, prototypes: Prototypes, seed: int) -> SeedRecords:
     """The records of one seed."""
+    optimizer = build_optimizer(params.optimizer)
+    runs = ("base", *params.branches)
 
     def table(run: str, name: str) -> pd.DataFrame:
-        path = records_folder(seed, run) / name
-        read(path)
-        return pd.read_csv(path)
+        return pd.read_csv(io.BytesIO(read(records_folder(seed, run) / name)))
 
+    train = prototypes.train
     return SeedRecords(
-        base_steps=table("base", "steps.csv"),
-        base_hessian=table("base", "hessian.csv"),
-        steps={branch: table(branch, "steps.csv") for branch in params.branches},
-        hessian={branch: table(branch, "hessian.csv") for branch in params.branches},
+        setting=Setting(
+            rule=params.edge.rule,
+            alpha=params.alpha,
+            lr=optimizer.lr,
+            threshold=optimizer.stability_threshold,
+            exit_threshold=optimizer.with_lr(params.branch.exit_factor * optimizer.lr).stability_threshold,
+            sharpness_every=params.edge.sharpness_every,
+            enter_step=params.branch.enter_step,
+        ),
+        steps={run: table(run, "steps.csv") for run in runs},
+        hessian={run: table(run, "hessian.csv") for run in runs},
+        examples={run: unpack(read(records_folder(seed, run) / "examples.npz"))[0] for run in ("base", "baseline")},
+        distance=train.distance[train.group == NATURAL],
+        group_distance={group: float(np.median(train.distance[train.group == group])) for group in GROUPS},
+        control=table("base", "control.csv"),
     )
 
 

@@ -1,159 +1,230 @@
-"""The comparison of branches over seeds: from the records of the runs to the numbers and tables that people read."""
+"""The comparison of branches over seeds: from the records of the runs to the tables that people read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from edgewise.edge import RULE_COLUMN, Rule, first_crossing
+from edgewise.files import Array
 from edgewise.prototypes import GROUPS
 from edgewise.selectivity import delta_loss, delta_loss_equal_time
-from edgewise.statistics import Interval, clustered_spearman, mean_interval
 from edgewise.tables import over_seeds, second_half, since_onset
 
 LOSSES = [f"loss_{group}" for group in GROUPS]
 
+#: What a branch is compared with, as (the run at the edge, the run away from it). Each pair starts from one state.
+PAIRS = {"exit": ("baseline", "exit"), "flow": ("baseline", "flow"), "enter": ("enter", "exit")}
+
+#: What may tell who gains: curvature influence is the paper's claim, the others are its rivals.
+PREDICTORS = ("curvature_influence", "gradient_norm", "loss", "centroid_distance")
+
+#: Share of the natural examples counted as typical (nearest to their centroid) and as atypical (farthest; figure 21).
+TAIL = 0.1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What of the parameters the comparison needs."""
+
+    rule: Rule
+    alpha: float
+    lr: float
+    threshold: float
+    exit_threshold: float
+    sharpness_every: int
+    enter_step: int
+
 
 @dataclass(frozen=True)
 class SeedRecords:
-    """What the runs of one seed left: step records and Hessian measurements of base and branches, as written."""
+    """What the runs of one seed left, as written; runs are named base, baseline, exit, ...
 
-    base_steps: pd.DataFrame
-    base_hessian: pd.DataFrame
+    Attributes
+    ----------
+    setting : the parameters of the comparison
+    steps, hessian : the step records and the measurements at checkpoints, by run
+    examples : per-example arrays by run: step [T], influence [T, n], alignment [T, n] of the natural examples
+    distance : [n], centroid distance of the natural examples
+    group_distance : median centroid distance by group
+    control : at onset, by displacement
+    """
+
+    setting: Setting
     steps: Mapping[str, pd.DataFrame]
     hessian: Mapping[str, pd.DataFrame]
+    examples: Mapping[str, Mapping[str, Array]]
+    distance: Array
+    group_distance: Mapping[str, float]
+    control: pd.DataFrame
 
     @property
     def t_star(self) -> int:
         """Onset: the base run ends there."""
-        return int(self.base_steps["step"].iloc[-1])
+        return int(self.steps["base"]["step"].iloc[-1])
 
-    def onset(self, rule: Rule, threshold: float) -> int | None:
+    @property
+    def branches(self) -> list[str]:
+        """The branches, in the order declared."""
+        return [run for run in self.steps if run != "base"]
+
+    def onset(self, rule: Rule) -> int | None:
         """Onset by either rule; what fires after t* is looked for in the baseline branch, which goes on unchanged."""
         column = RULE_COLUMN[rule]
         after = (self.steps if rule == "secant" else self.hessian)["baseline"].iloc[1:]
-        path = pd.concat([self.base_steps[["step", column]], after[["step", column]]])
-        return first_crossing(path["step"].to_numpy(), path[column].to_numpy(), threshold)
+        path = pd.concat([self.steps["base"][["step", column]], after[["step", column]]])
+        return first_crossing(path["step"].to_numpy(), path[column].to_numpy(), self.setting.threshold)
 
-    def second_onset(self, branch: str, rule: Rule, threshold: float) -> int | None:
-        """t**: the step at which a branch reaches its own threshold, by the same rule."""
-        table = (self.steps if rule == "secant" else self.hessian)[branch]
-        return first_crossing(table["step"].to_numpy(), table[RULE_COLUMN[rule]].to_numpy(), threshold)
+    def second_onset(self) -> int | None:
+        """t**: the step at which the exit branch reaches its own threshold, by the chosen rule."""
+        rule = self.setting.rule
+        table = (self.steps if rule == "secant" else self.hessian)["exit"]
+        values = table[RULE_COLUMN[rule]].to_numpy()
+        return first_crossing(table["step"].to_numpy(), values, self.setting.exit_threshold)
 
-    def with_base(self, branch: str, spacing: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Steps and Hessian tables from initialisation through the branch, by steps since onset."""
-        base = since_onset(self.base_steps, self.t_star), since_onset(self.base_hessian, self.t_star, spacing)
-        own = since_onset(self.steps[branch], self.t_star), since_onset(self.hessian[branch], self.t_star)
-        steps, hessian = (pd.concat([before[before.index < 0], after]) for before, after in zip(base, own, strict=True))
-        return steps, hessian
+    def at_alpha(self, column: str) -> float:
+        """A column of the control at onset, for the displacement of this run."""
+        return float(self.control.loc[self.control["alpha"] == self.setting.alpha, column].iloc[0])
+
+    def with_base(self, kind: str, run: str) -> pd.DataFrame:
+        """A table, "steps" or "hessian", from initialisation through a branch, by steps since onset."""
+        tables: Mapping[str, pd.DataFrame] = getattr(self, kind)
+        spacing = 1 if kind == "steps" else self.setting.sharpness_every
+        before = since_onset(tables["base"], self.t_star, spacing)
+        return pd.concat([before[before.index < 0], since_onset(tables[run], self.t_star)])
+
+    def pair(self, branch: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The step records of the run at the edge and of the run away from it, from the state that they share."""
+        start = self.t_star + (self.setting.enter_step if branch == "enter" else 0)
+        at_edge, away = (self.steps[run] for run in PAIRS[branch])
+        return at_edge[at_edge["step"] >= start], away[away["step"] >= start]
 
     def delta_loss(self, branch: str) -> pd.DataFrame:
-        """Delta l_k(t) of `branch` against the baseline at equal step, by steps since onset, one column a group."""
-        values = delta_loss(*(self.steps[name][LOSSES].to_numpy() for name in ("baseline", branch)))
+        """Delta l_k(t) at equal step, by steps since branching, one column a group; positive: the edge helps."""
+        values = delta_loss(*(run[LOSSES].to_numpy() for run in self.pair(branch)))
         return pd.DataFrame(values, columns=list(GROUPS), index=pd.RangeIndex(len(values), name="step"))
 
-    def delta_loss_equal_time(self, branch: str, lr: float) -> pd.DataFrame:
-        """The same at equal training time, by time since onset in steps of the baseline's size `lr`."""
-        runs = [self.steps[name] for name in ("baseline", branch)]
-        losses = [run[LOSSES].to_numpy() for run in runs]
-        times = [run["time"].to_numpy() - run["time"].iloc[0] for run in runs]
-        time, values = delta_loss_equal_time(losses[0], times[0], losses[1], times[1])
-        index = pd.Index(np.round(time / lr - 0.5).astype(int), name="step")
+    def delta_loss_equal_time(self, branch: str) -> pd.DataFrame:
+        """The same at equal training time, by time since branching in steps of the size `lr`."""
+        at_edge, away = self.pair(branch)
+        times = [run["time"].to_numpy() - run["time"].iloc[0] for run in (at_edge, away)]
+        time, values = delta_loss_equal_time(at_edge[LOSSES].to_numpy(), times[0], away[LOSSES].to_numpy(), times[1])
+        index = pd.Index(np.round(time / self.setting.lr - 0.5).astype(int), name="step")
         return pd.DataFrame(values, columns=list(GROUPS), index=index)
 
-    def influence_and_delta(self, branch: str) -> tuple[np.ndarray, np.ndarray]:
-        """Per group: the baseline's mean curvature influence, and Delta l over the later half of `branch`."""
-        influence = [self.hessian["baseline"][f"curvature_influence_{group}"].mean() for group in GROUPS]
-        return np.array(influence), second_half(self.delta_loss(branch)).mean().to_numpy()
+    def gains(self, branch: str, *, equal_time: bool = False) -> pd.Series:
+        """Delta l_k of every group, averaged over the later half of the branch."""
+        table = self.delta_loss_equal_time(branch) if equal_time else self.delta_loss(branch)
+        return second_half(table).mean()
+
+    def predictor(self, name: str, branch: str) -> Array:
+        """A predictor of `PREDICTORS` of every group, averaged over the run at the edge."""
+        if name == "centroid_distance":
+            return np.array([self.group_distance[group] for group in GROUPS])
+        tables = self.steps if name == "loss" else self.hessian
+        return tables[PAIRS[branch][0]][[f"{name}_{group}" for group in GROUPS]].mean().to_numpy()
 
 
-def edge_metrics(
-    seeds: Mapping[int, SeedRecords], rule: Rule, threshold: float, exit_threshold: float
-) -> dict[str, Any]:
-    """When each seed reached the edge, by both rules, and how sharp it was there (metrics/edge.json)."""
-    each: dict[int, dict[str, Any]] = {}
-    for seed, records in seeds.items():
-        each[seed] = {
-            "t_star": records.t_star,
-            "t_star_secant": records.onset("secant", threshold),
-            "t_star_sharpness": records.onset("sharpness", threshold),
-            "sharpness_ratio_at_t_star": float(records.hessian["baseline"]["sharpness"].iloc[0] / threshold),
-            "t_star_star": records.second_onset("exit", rule, exit_threshold),
-        }
-    summary = {}
-    for name in next(iter(each.values())):
-        found = [values[name] for values in each.values() if values[name] is not None]
-        summary[name] = {**_interval(mean_interval(found)), "seeds": len(found)} if found else None
-    return {
-        "rule": rule,
-        "stability_threshold": threshold,
-        "summary": summary,
-        "seeds": {str(seed): values for seed, values in each.items()},
-    }
+Seeds = Mapping[int, SeedRecords]
 
 
-def selectivity_metrics(seeds: Mapping[int, SeedRecords], lr: float) -> dict[str, Any]:
-    """Who gains from the edge (metrics/selectivity.json); Delta is averaged over the later half of the exit branch."""
-    deltas = {
-        "delta_loss": [records.delta_loss("exit") for records in seeds.values()],
-        "delta_loss_equal_time": [records.delta_loss_equal_time("exit", lr) for records in seeds.values()],
-    }
-    groups: dict[str, Any] = {}
-    for group in GROUPS:
-        groups[group] = {
-            name: _interval(mean_interval([second_half(table)[group].mean() for table in tables]))
-            for name, tables in deltas.items()
-        }
-        for quantity in ("curvature_influence", "alignment"):
-            groups[group][quantity] = {
-                branch: float(np.mean([r.hessian[branch][f"{quantity}_{group}"].mean() for r in seeds.values()]))
-                for branch in ("baseline", "exit")
-            }
-    score = clustered_spearman({seed: records.influence_and_delta("exit") for seed, records in seeds.items()})
-    return {
-        "groups": groups,
-        "selector_score": {"spearman": score.estimate, "low": score.low, "high": score.high},
-        "intervals": "95 %: Student t over seeds; selector_score: bootstrap of whole seeds",
-        "seeds": list(seeds),
-    }
-
-
-def plot_tables(seeds: Mapping[int, SeedRecords], lr: float, threshold: float, spacing: int) -> dict[str, pd.DataFrame]:
+def plot_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
     """The tables under plots/, by name: one row a step since onset, columns with _low and _high."""
-    branches = list(next(iter(seeds.values())).steps)
-    through = {branch: [records.with_base(branch, spacing) for records in seeds.values()] for branch in branches}
-    steps = {branch: [tables[0] for tables in runs] for branch, runs in through.items()}
-    hessian = {branch: [tables[1] for tables in runs] for branch, runs in through.items()}
+    records = list(seeds.values())
+    compared = [branch for branch in records[0].branches if branch in PAIRS]
 
-    def by_branch_and_group(tables: Mapping[str, list[pd.DataFrame]], quantity: str) -> pd.DataFrame:
-        columns = {f"{quantity}_{group}": group for group in GROUPS}
-        parts = [
-            over_seeds(
-                [table[list(columns)].rename(columns=columns).add_prefix(f"{branch}_") for table in tables[branch]]
-            )
-            for branch in branches
-        ]
+    def by_branch(kind: str, columns: Mapping[str, str]) -> pd.DataFrame:
+        """The named columns of every branch, renamed; "" as a new name stands for the branch alone."""
+        parts = []
+        for branch in records[0].branches:
+            names = {old: f"{branch}_{new}" if new else branch for old, new in columns.items()}
+            parts.append(over_seeds([r.with_base(kind, branch)[list(columns)].rename(columns=names) for r in records]))
         return pd.concat(parts, axis=1).sort_index()
 
-    def by_branch(tables: Mapping[str, list[pd.DataFrame]], quantity: str) -> pd.DataFrame:
-        parts = [
-            over_seeds([table[[quantity]].rename(columns={quantity: branch}) for table in tables[branch]])
-            for branch in branches
-        ]
-        return pd.concat(parts, axis=1).sort_index().assign(stability_threshold=threshold)
+    def by_group(kind: str, quantity: str) -> pd.DataFrame:
+        return by_branch(kind, {f"{quantity}_{group}": group for group in GROUPS})
 
+    def deltas(tables: Mapping[str, list[pd.DataFrame]]) -> pd.DataFrame:
+        """The exit branch's columns are the groups'; those of other branches begin with their names."""
+        named = [[t if b == "exit" else t.add_prefix(f"{b}_") for t in each] for b, each in tables.items()]
+        return pd.concat([over_seeds(each) for each in named], axis=1).sort_index()
+
+    threshold = records[0].setting.threshold
     return {
-        "sharpness": by_branch(hessian, "sharpness"),
-        "secant_sharpness": by_branch(steps, "secant_sharpness"),
-        "group_loss": by_branch_and_group(steps, "loss"),
-        "alignment": by_branch_and_group(hessian, "alignment"),
-        "curvature_influence": by_branch_and_group(hessian, "curvature_influence"),
-        "delta_loss": over_seeds([records.delta_loss("exit") for records in seeds.values()]),
-        "delta_loss_equal_time": over_seeds([r.delta_loss_equal_time("exit", lr) for r in seeds.values()]),
+        "sharpness": by_branch("hessian", {"sharpness": ""}).assign(stability_threshold=threshold),
+        "secant_sharpness": by_branch("steps", {"secant_sharpness": ""}).assign(stability_threshold=threshold),
+        "group_loss": by_group("steps", "loss"),
+        "alignment": by_group("hessian", "alignment"),
+        "curvature_influence": by_group("hessian", "curvature_influence"),
+        "gradient_norm": by_group("hessian", "gradient_norm"),
+        "delta_loss": deltas({b: [r.delta_loss(b) for r in records] for b in compared}),
+        "delta_loss_equal_time": deltas({b: [r.delta_loss_equal_time(b) for r in records] for b in compared}),
+        "centroid_correlation": by_branch("hessian", {"centroid_correlation": ""}),
+        "example_alignment": over_seeds([typical_and_atypical(r) for r in records]),
+        "examples": examples_at_moments(records[0]),
+        "control": over_seeds([control_along_baseline(r) for r in records]),
+        "control_alpha": over_seeds([r.control.set_index("alpha") for r in records]),
+        "coupling": pd.concat(coupling(seed, r) for seed, r in seeds.items()).set_index("group"),
     }
 
 
-def _interval(interval: Interval) -> dict[str, float]:
-    return {"mean": interval.estimate, "low": interval.low, "high": interval.high}
+def control_along_baseline(records: SeedRecords) -> pd.DataFrame:
+    """Alignment and influence of the seed images displaced in either way, from initialisation along the baseline."""
+    table = records.with_base("hessian", "baseline")
+    wanted = [
+        f"{quantity}_{way}" for quantity in ("alignment", "curvature_influence") for way in ("coherent", "random")
+    ]
+    return table.rename(columns=lambda name: name.replace("_control_", "_"))[wanted]
+
+
+def coupling(seed: int, records: SeedRecords) -> pd.DataFrame:
+    """Q_k^2 and C_k of every group at every checkpoint of base and baseline (figure 22)."""
+    table = pd.concat([records.hessian["base"].iloc[:-1], records.hessian["baseline"]])
+    parts = [
+        pd.DataFrame(
+            {
+                "group": group,
+                "seed": seed,
+                "step": table["step"] - records.t_star,
+                "curvature_influence": table[f"curvature_influence_{group}"],
+                "sharpness_coupling": table[f"sharpness_coupling_{group}"],
+            }
+        )
+        for group in GROUPS
+    ]
+    return pd.concat(parts)
+
+
+def typical_and_atypical(records: SeedRecords) -> pd.DataFrame:
+    """Mean alignment of the natural examples nearest to, and farthest from, their centroid (figure 21)."""
+    order = np.argsort(records.distance, kind="stable")
+    count = max(1, round(TAIL * len(order)))
+    members = {"typical": order[:count], "atypical": order[-count:], "all": order}
+    tables = [
+        pd.DataFrame({name: run["alignment"][:, chosen].mean(axis=1) for name, chosen in members.items()}).assign(
+            step=run["step"]
+        )
+        for run in (records.examples["base"], records.examples["baseline"])
+    ]
+    before = since_onset(tables[0], records.t_star, records.setting.sharpness_every)
+    return pd.concat([before[before.index < 0], since_onset(tables[1], records.t_star)])
+
+
+def examples_at_moments(records: SeedRecords, shown: int = 1000) -> pd.DataFrame:
+    """Distance and alignment of single natural examples during sharpening, at onset and late (figures 8 and 20)."""
+    base, baseline = records.examples["base"], records.examples["baseline"]
+    halfway = int(np.argmin(np.abs(base["step"] - records.t_star / 2)))
+    moments = {
+        "sharpening": base["alignment"][halfway],
+        "onset": baseline["alignment"][0],
+        "late": baseline["alignment"][-1],
+    }
+    every = max(1, len(records.distance) // shown)
+    parts = [
+        pd.DataFrame(
+            {"moment": moment, "centroid_distance": records.distance[::every], "alignment": alignment[::every]}
+        )
+        for moment, alignment in moments.items()
+    ]
+    return pd.concat(parts).set_index("moment")

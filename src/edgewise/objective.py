@@ -10,10 +10,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.func import functional_call, grad, jvp, vmap
 from torch.nn import functional as F
 
 Loss = Literal["mse", "ce"]
+
+#: Examples whose gradients are held at once where they have to be formed.
+VMAP_CHUNK = 32
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,8 @@ class Objective:
     def example_losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         """The losses [m] of outputs [m, classes] for labels y [m]."""
         if self.loss == "mse":
-            return (outputs - F.one_hot(y, outputs.shape[1]).to(outputs)).square().sum(dim=1)
+            one_hot = y[:, None] == torch.arange(outputs.shape[1], device=y.device)
+            return (outputs - one_hot.to(outputs)).square().sum(dim=1)
         return F.cross_entropy(outputs, y, reduction="none")
 
     def evaluate(self, theta: Tensor) -> Evaluation:
@@ -93,6 +97,10 @@ class Objective:
             losses.append(chunk.detach())
             correct.append(outputs.detach().argmax(dim=1) == y)
         return Evaluation(torch.cat(losses), torch.cat(correct), gradient / len(self))
+
+    def gradient(self, theta: Tensor) -> Tensor:
+        """The gradient [P] of the mean loss at theta [P]."""
+        return self.evaluate(theta).gradient
 
     def hessian(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
         """The map v -> H v at theta, by differentiating gradient . v (Pearlmutter 1994).
@@ -126,6 +134,68 @@ class Objective:
 
             parts.append(jvp(losses, (theta,), (v,))[1])
         return torch.cat(parts)
+
+    def sharpness_gradient(self, theta: Tensor, v: Tensor) -> Tensor:
+        """Grad S = grad (v^T H v) [P] with the unit vector v [P] held fixed (spec, section 1)."""
+        total = torch.zeros_like(theta)
+        for x, y in self._chunks():
+            leaf = theta.detach().requires_grad_()
+            loss = self.example_losses(self.outputs(leaf, x), y).sum()
+            slope = torch.autograd.grad(loss, leaf, create_graph=True)[0] @ v
+            curvature = torch.autograd.grad(slope, leaf, create_graph=True)[0] @ v
+            total += torch.autograd.grad(curvature, leaf)[0]
+        return total / len(self)
+
+    def gradient_norms(self, theta: Tensor) -> Tensor:
+        """The norm |grad l_i| of every example's gradient, as [n].
+
+        In a network of linear layers an example's gradient of a layer is the outer product of the loss's gradient by
+        the layer's output and the layer's input, and its norm the product of theirs: no gradient is ever formed.
+        Other networks go through `torch.func.vmap`, a few examples at a time.
+        """
+        parts = []
+        for x, y in self._chunks():
+            calls = self._calls_of_linear_layers(theta, x)
+            own = sum(parameter.numel() for layer, _, _ in calls for parameter in layer.parameters())
+            if own == self.num_params and all(entering.ndim == 2 for _, entering, _ in calls):
+                parts.append(self._norms_from_calls(calls, y))
+            else:
+                parts.append(self._norms_from_gradients(theta, x, y))
+        return torch.cat(parts)
+
+    def _calls_of_linear_layers(self, theta: Tensor, x: Tensor) -> list[tuple[nn.Module, Tensor, Tensor]]:
+        """Each linear layer's call in a pass forward over x: the layer, what enters it and what leaves it."""
+        calls: list[tuple[nn.Module, Tensor, Tensor]] = []
+
+        def keep(layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            calls.append((layer, args[0], output))
+
+        hooks = [m.register_forward_hook(keep) for m in self.model.modules() if isinstance(m, nn.Linear)]
+        try:
+            self.outputs(theta.detach().requires_grad_(), x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return calls
+
+    def _norms_from_calls(self, calls: list[tuple[nn.Module, Tensor, Tensor]], y: Tensor) -> Tensor:
+        """Gradient norms [m] of a network that is `calls` alone, its outputs those of the last."""
+        leaving = [output for _, _, output in calls]
+        errors = torch.autograd.grad(self.example_losses(leaving[-1], y).sum(), leaving)
+        squared = torch.zeros_like(leaving[-1][:, 0])
+        for (layer, entering, _), error in zip(calls, errors, strict=True):
+            squared += error.square().sum(dim=1) * (entering.square().sum(dim=1) + (layer.bias is not None))
+        return squared.detach().sqrt()
+
+    def _norms_from_gradients(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Gradient norms [m] of any network, by forming the gradients of a few examples at a time."""
+
+        def loss(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            return self.example_losses(self.outputs(at, x[None]), y[None])[0]
+
+        each = vmap(grad(loss), in_dims=(None, 0, 0))
+        few = zip(x.split(VMAP_CHUNK), y.split(VMAP_CHUNK), strict=True)
+        return torch.cat([each(theta, inputs, labels).norm(dim=1) for inputs, labels in few])
 
     def _chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
         yield from zip(self.x.split(self.chunk_size), self.y.split(self.chunk_size), strict=True)

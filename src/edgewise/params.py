@@ -95,9 +95,13 @@ class EdgeParams(Section):
 class BranchParams(Section):
     """What the branches do after onset."""
 
-    steps: Annotated[int, Field(ge=4)] = 400
+    steps: Annotated[int, Field(ge=8)] = 300
     #: Factor on the step size in the exit branch.
     exit_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    #: Steps that the enter branch goes along the exit branch before its step size is restored.
+    enter_step: Count = 150
+    #: Error of the flow branch's integrator, relative to the way gone in the time of one step.
+    flow_tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-2
     #: Steps from one checkpoint to the next.
     checkpoint_every: Count = 25
 
@@ -105,6 +109,11 @@ class BranchParams(Section):
     def _spacing_fits(self) -> Self:
         if self.checkpoint_every > self.steps:
             raise ValueError(f"checkpoint_every ({self.checkpoint_every}) must be at most steps ({self.steps})")
+        if self.enter_step % self.checkpoint_every or self.enter_step > self.steps - 4:
+            raise ValueError(
+                f"enter_step ({self.enter_step}) must be a multiple of checkpoint_every ({self.checkpoint_every}) and"
+                f" at least 4 less than steps ({self.steps})"
+            )
         return self
 
 
@@ -113,6 +122,17 @@ class HessianParams(Section):
 
     #: Relative residual |Hv - lambda v| / lambda at which an eigenpair counts as found.
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    #: Leading eigenvectors measured; with more than one, alignment and influence with their span are measured too.
+    top_k: Annotated[int, Field(ge=1, le=20)] = 1
+
+
+class ControlParams(Section):
+    """The control at onset: is it the direction of a displacement, or its length?"""
+
+    #: Displacements tried beside `alpha` itself, in units of v_diff.
+    alphas: list[Annotated[float, Field(ge=0)]] = [0.0, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0]
+    #: Random groups in the permutation null.
+    draws: Annotated[int, Field(ge=20)] = 200
 
 
 class ComputeParams(Section):
@@ -134,7 +154,8 @@ class Params(Section):
     #: coherent: along v_diff; random: the control, as far along directions orthogonal to it.
     direction: Literal["coherent", "random"] = "coherent"
     loss: Literal["mse", "ce"] = "mse"
-    branches: list[Literal["baseline", "exit"]] = ["baseline", "exit"]
+    #: baseline keeps the step size, exit lowers it, enter lowers and later restores it, flow is gradient flow.
+    branches: list[Literal["baseline", "exit", "enter", "flow"]] = ["baseline", "exit"]
     dataset: DatasetParams = DatasetParams()
     prototypes: PrototypeParams = PrototypeParams()
     model: ModelParams = ModelParams()
@@ -142,6 +163,7 @@ class Params(Section):
     edge: EdgeParams = EdgeParams()
     branch: BranchParams = BranchParams()
     hessian: HessianParams = HessianParams()
+    control: ControlParams = ControlParams()
     compute: ComputeParams = ComputeParams()
 
     @field_validator("seeds", "branches")
@@ -155,8 +177,10 @@ class Params(Section):
     @field_validator("branches")
     @classmethod
     def _baseline_and_another(cls, branches: list[str]) -> list[str]:
-        if "baseline" not in branches or len(branches) < 2:
-            raise ValueError("must hold 'baseline' and at least one branch to compare it with")
+        if not {"baseline", "exit"} <= set(branches):
+            raise ValueError(
+                "must hold 'baseline' and 'exit', the two that are compared; 'enter' and 'flow' may be added"
+            )
         return branches
 
     @model_validator(mode="after")

@@ -27,6 +27,28 @@ GROUPS = ("inlier", "boundary", "output_outlier", "input_outlier")
 NATURAL = "natural"
 
 Direction = Literal["coherent", "random"]
+SPLITS = ("train", "heldout", "control_coherent", "control_random")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Some examples and where they lie.
+
+    Attributes
+    ----------
+    x : float32 [n, C, H, W]
+    y : int64 [n], the labels that are trained on or scored
+    group : str [n], "natural" or one of `GROUPS`
+    distance : float32 [n], to the nearest centroid of the class that the image is of
+    position : float32 [n, 2], coordinate along v_diff (0 at mu_0, 1 at mu_1) and distance from that axis, both in units
+        of |v_diff| (figure 1)
+    """
+
+    x: Array
+    y: Array
+    group: Array
+    distance: Array
+    position: Array
 
 
 @dataclass(frozen=True)
@@ -35,37 +57,35 @@ class Prototypes:
 
     Attributes
     ----------
-    train_x, heldout_x : float32 [n, C, H, W]
-    train_y, heldout_y : int64 [n], the labels that are trained on or scored
-    train_group, heldout_group : str [n], "natural" or one of `GROUPS`
-    train_distance, heldout_distance : float32 [n], distance to the nearest centroid of the class that the image is of
-    train_position, heldout_position : float32 [n, 2], coordinate along v_diff (0 at mu_0, 1 at mu_1) and distance from
-        that axis, in units of |v_diff| (figure 1)
+    train : the natural training data, then the groups
+    heldout : the candidates that are not trained on
+    control_coherent, control_random : the seed images of the trained input-outliers, displaced in either way; the one
+        that `direction` does not name is in no training set
     centroids : float32 [2, clusters, C, H, W]
     v_diff : float32 [C, H, W], mu_1 - mu_0, the difference of the class means, not normalised
     """
 
-    train_x: Array
-    train_y: Array
-    train_group: Array
-    train_distance: Array
-    train_position: Array
-    heldout_x: Array
-    heldout_y: Array
-    heldout_group: Array
-    heldout_distance: Array
-    heldout_position: Array
+    train: Examples
+    heldout: Examples
+    control_coherent: Examples
+    control_random: Examples
     centroids: Array
     v_diff: Array
 
     def to_bytes(self) -> bytes:
         """The self-describing file of the prototypes stage."""
-        return pack(dict(vars(self)), {"groups": GROUPS})
+        arrays = {"centroids": self.centroids, "v_diff": self.v_diff}
+        for name in SPLITS:
+            arrays |= {f"{name}.{column}": values for column, values in vars(getattr(self, name)).items()}
+        return pack(arrays, {"groups": GROUPS})
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
         """Read what `to_bytes` wrote."""
-        return cls(**unpack(content)[0])
+        arrays, _ = unpack(content)
+        splits = {name: {key: arrays[f"{name}.{key}"] for key in Examples.__annotations__} for name in SPLITS}
+        examples = {name: Examples(**columns) for name, columns in splits.items()}
+        return cls(**examples, centroids=arrays["centroids"], v_diff=arrays["v_diff"])
 
 
 def build_prototypes(dataset: Dataset, params: PrototypeParams, alpha: float, direction: Direction) -> Prototypes:
@@ -75,42 +95,58 @@ def build_prototypes(dataset: Dataset, params: PrototypeParams, alpha: float, di
     centroids = [find_centroids(x, params.clusters, params.seed) for x in by_class]
     v_diff = by_class[1].mean(axis=0, dtype=np.float64) - by_class[0].mean(axis=0, dtype=np.float64)
 
-    parts: dict[str, list[tuple[str, int, int, Array]]] = {"train": [], "heldout": []}
+    origin = by_class[0].mean(axis=0, dtype=np.float64)
+    shape = dataset.train_x.shape[1:]
+    parts: dict[str, list[Examples]] = {name: [] for name in SPLITS}
+
+    def add(split: str, group: str, label: int, target: int, x: Array) -> None:
+        """Add images x [m, d] of class `label`, to be given the label `target`."""
+        columns = (centroid_distance(x, centroids[label]), axis_position(x, origin, v_diff))
+        parts[split].append(Examples(x.reshape(-1, *shape), np.full(len(x), target), np.full(len(x), group), *columns))
+
     for label in (0, 1):
-        parts["train"].append((NATURAL, label, label, by_class[label]))
+        add("train", NATURAL, label, label, by_class[label])
     for label in (0, 1):
         x = by_class[label]
         order = np.random.default_rng([params.seed, label]).permutation(params.candidates)
         typical = x[np.argsort(centroid_distance(x, centroids[label]), kind="stable")[order]]
         atypical = x[np.argsort(centroid_distance(x, centroids[1 - label]), kind="stable")[order]]
-        away = v_diff if label == 1 else -v_diff
-        if direction == "random":
-            away = random_orthogonal(v_diff, params.candidates, np.random.default_rng([params.seed, label, 1]))
-        groups = (
+        displaced = {
+            "coherent": displace(typical, label, alpha, v_diff),
+            "random": displace(typical, label, alpha, v_diff, np.random.default_rng([params.seed, label, 1])),
+        }
+        for group, target, candidates in (
             ("inlier", label, typical),
             ("boundary", label, atypical),
             ("output_outlier", 1 - label, typical),
-            ("input_outlier", label, (typical + alpha * away).astype(np.float32)),
-        )
-        for name, target, examples in groups:
-            parts["train"].append((name, label, target, examples[: params.trained]))
-            parts["heldout"].append((name, label, target, examples[params.trained :]))
+            ("input_outlier", label, displaced[direction]),
+        ):
+            add("train", group, label, target, candidates[: params.trained])
+            add("heldout", group, label, target, candidates[params.trained :])
+        for way, candidates in displaced.items():
+            add(f"control_{way}", "input_outlier", label, label, candidates[: params.trained])
 
-    columns: dict[str, Array] = {}
-    origin = by_class[0].mean(axis=0, dtype=np.float64)
-    for split, members in parts.items():
-        x = np.concatenate([examples for _, _, _, examples in members])
-        columns[f"{split}_x"] = x.reshape(-1, *dataset.train_x.shape[1:])
-        columns[f"{split}_y"] = np.concatenate([np.full(len(e), target) for _, _, target, e in members])
-        columns[f"{split}_group"] = np.concatenate([np.full(len(e), name) for name, _, _, e in members])
-        columns[f"{split}_distance"] = np.concatenate([centroid_distance(e, centroids[c]) for _, c, _, e in members])
-        columns[f"{split}_position"] = axis_position(x, origin, v_diff)
-    shape = dataset.train_x.shape[1:]
     return Prototypes(
-        **columns,
+        **{name: _joined(members) for name, members in parts.items()},
         centroids=np.stack(centroids).reshape(2, params.clusters, *shape).astype(np.float32),
         v_diff=v_diff.reshape(shape).astype(np.float32),
     )
+
+
+def _joined(parts: list[Examples]) -> Examples:
+    columns = [vars(part) for part in parts]
+    return Examples(**{key: np.concatenate([column[key] for column in columns]) for key in columns[0]})
+
+
+def displace(x: Array, label: int, alpha: float, v_diff: Array, rng: np.random.Generator | None = None) -> Array:
+    """Examples x [m, d] of class `label` moved by alpha * |v_diff|, as float32 (paper, section 3 and figure 18).
+
+    Away from the other class, x - alpha v_diff for class 0 and x + alpha v_diff for class 1; or, with an `rng`, each
+    along a random direction orthogonal to v_diff.
+    """
+    away = (v_diff if label == 1 else -v_diff) if rng is None else random_orthogonal(v_diff, len(x), rng)
+    moved: Array = (x + alpha * away).astype(np.float32)
+    return moved
 
 
 def find_centroids(x: Array, clusters: int, seed: int) -> Array:

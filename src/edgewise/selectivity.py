@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from edgewise.files import Array
 from edgewise.objective import Objective
+from edgewise.optimizers import State
 
 
 def alignment(group_gradient: Tensor, v1: Tensor) -> float:
@@ -20,21 +22,78 @@ def curvature_influence(group_gradient: Tensor, v1: Tensor) -> float:
     return (group_gradient @ v1).item() ** 2
 
 
-def measure_groups(objectives: Mapping[str, Objective], theta: Tensor, v1: Tensor) -> dict[str, float]:
-    """alignment, curvature_influence and gradient_norm of every group, as columns named <quantity>_<group>.
+def sharpness_coupling(group_gradient: Tensor, sharpness_gradient: Tensor) -> float:
+    """Q_k^2 = <grad l_k, grad S>^2 for two gradients [P] (paper, figure 22)."""
+    return (group_gradient @ sharpness_gradient).item() ** 2
+
+
+def measure_groups(
+    objectives: Mapping[str, Objective], theta: Tensor, eigenvectors: Tensor, sharpness_gradient: Tensor
+) -> dict[str, float]:
+    """Every quantity of every group, as columns named <quantity>_<group>: a new measurement is one line here.
 
     Parameters
     ----------
     objectives : the objective of each group alone
-    theta, v1 : [P]
+    theta, sharpness_gradient : [P]
+    eigenvectors : [k, P], orthonormal, v1 first; where k > 1 the influence of all of them together is measured too
     """
     columns: dict[str, float] = {}
     for name, objective in objectives.items():
-        gradient = objective.evaluate(theta).gradient
-        columns[f"alignment_{name}"] = alignment(gradient, v1)
-        columns[f"curvature_influence_{name}"] = curvature_influence(gradient, v1)
+        gradient = objective.gradient(theta)
+        columns[f"alignment_{name}"] = alignment(gradient, eigenvectors[0])
+        columns[f"curvature_influence_{name}"] = curvature_influence(gradient, eigenvectors[0])
         columns[f"gradient_norm_{name}"] = gradient.norm().item()
+        columns[f"sharpness_coupling_{name}"] = sharpness_coupling(gradient, sharpness_gradient)
+        if len(eigenvectors) > 1:
+            columns[f"subspace_alignment_{name}"] = sum(alignment(gradient, v) for v in eigenvectors)
+            columns[f"subspace_influence_{name}"] = sum(curvature_influence(gradient, v) for v in eigenvectors)
     return columns
+
+
+def compare_states(objectives: Mapping[str, Objective], one: State, other: State) -> dict[str, float]:
+    """How far two states are apart, in parameters and in every group's gradient.
+
+    The largest absolute difference of the parameters and of the optimiser's vectors, and over the groups that of the
+    gradient norms (relative) and of the directions (1 - cosine).
+    """
+    vectors = [(one.theta, other.theta), *((vector, other.buffers[name]) for name, vector in one.buffers.items())]
+    norms, directions = [], []
+    for objective in objectives.values():
+        first, second = (objective.gradient(state.theta).double() for state in (one, other))
+        norms.append(abs((first.norm() - second.norm()) / first.norm().clamp_min(1e-30)).item())
+        directions.append(1 - torch.nn.functional.cosine_similarity(first, second, dim=0).item())
+    return {
+        "parameters": max((a.double() - b.double()).abs().max().item() for a, b in vectors),
+        "gradient_norms": max(norms),
+        "gradient_directions": max(directions),
+    }
+
+
+def measure_examples(objective: Objective, theta: Tensor, v1: Tensor) -> tuple[Array, Array]:
+    """Per-example influence (grad l_i . v1)^2 and alignment cos^2(grad l_i, v1), each [n] (paper, figures 8, 20, 21).
+
+    All the projections are one Jacobian-vector product; an example without a gradient has alignment 0.
+    """
+    influence = objective.projections(theta, v1).square().double().cpu().numpy()
+    squared_norm = objective.gradient_norms(theta).square().double().cpu().numpy()
+    return influence, np.divide(influence, squared_norm, out=np.zeros_like(influence), where=squared_norm > 0)
+
+
+def permutation_null(
+    objective: Objective, theta: Tensor, v1: Tensor, size: int, draws: int, seed: int
+) -> tuple[Array, Array]:
+    """Alignment and influence [draws] of groups of `size` examples drawn at random from the objective's data.
+
+    The null distribution of a group that is no group: its members are interchangeable with any others.
+    """
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(draws):
+        gradient = objective.subset(torch.from_numpy(rng.choice(len(objective), size, replace=False))).gradient(theta)
+        found.append((alignment(gradient, v1), curvature_influence(gradient, v1)))
+    alignments, influences = np.array(found).T
+    return alignments, influences
 
 
 def two_step_average(series: Array) -> Array:

@@ -1,6 +1,6 @@
 """Intervals over seeds and rank correlations; scipy underneath."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,8 @@ from scipy import stats
 from edgewise.files import Array
 
 CONFIDENCE = 0.95
-RESAMPLES = 2000
+TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
+RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -48,21 +49,48 @@ def spearman(x: Array, y: Array) -> float:
     return float(stats.spearmanr(x, y).statistic)
 
 
+def permutation_p_value(value: float, null: Array) -> float:
+    """One-sided p-value of `value` among draws [m] from its null distribution; the value itself counts as a draw."""
+    return float((1 + np.count_nonzero(null >= value)) / (1 + len(null)))
+
+
+def bootstrap_spearman(x: Array, y: Array) -> Interval:
+    """Rank correlation of x [n] and y [n], with a percentile interval that resamples the pairs.
+
+    The resamples are of the ranks, which are taken once.
+    """
+    estimate = spearman(x, y)
+    if not np.isfinite(estimate):
+        return Interval(estimate, float("nan"), float("nan"))
+    ranks = np.stack([stats.rankdata(x), stats.rankdata(y)])
+    rng = np.random.default_rng(0)
+    scores = []
+    for _ in range(RESAMPLES):
+        drawn = ranks[:, rng.integers(len(x), size=len(x))]
+        scores.append(np.corrcoef(drawn)[0, 1])
+    low, high = np.nanquantile(scores, TAILS)
+    return Interval(estimate, float(low), float(high))
+
+
 def clustered_spearman(by_seed: Mapping[int, tuple[Array, Array]]) -> Interval:
     """Rank correlation of the pairs of all seeds, with a percentile interval that resamples whole seeds.
 
     The pairs of one seed are not independent of each other, so the seeds are the units of the bootstrap. With one
     seed the interval is nan.
     """
-    seeds = sorted(by_seed)
 
     def score(chosen: Sequence[int]) -> float:
         return spearman(*(np.concatenate([by_seed[seed][side] for seed in chosen]) for side in (0, 1)))
 
+    return bootstrap_over_seeds(sorted(by_seed), score)
+
+
+def bootstrap_over_seeds(seeds: Sequence[int], score: Callable[[Sequence[int]], float]) -> Interval:
+    """`score` of the seeds, with a percentile interval that resamples whole seeds; nan with one seed."""
     estimate = score(seeds)
     if len(seeds) < 2:
         return Interval(estimate, float("nan"), float("nan"))
     rng = np.random.default_rng(0)
     scores = [score(rng.choice(seeds, len(seeds)).tolist()) for _ in range(RESAMPLES)]
-    low, high = np.nanquantile(scores, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = np.nanquantile(scores, TAILS)
     return Interval(estimate, float(low), float(high))

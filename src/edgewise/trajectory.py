@@ -99,6 +99,20 @@ def checkpoints(folder: Path) -> list[Path]:
     return files
 
 
+def checkpoint_at(folder: Path, step: int) -> Path:
+    """The checkpoint of a given step.
+
+    Raises
+    ------
+    EdgewiseError
+        If there is none.
+    """
+    path = folder / f"step-{step:06d}.npz"
+    if not path.exists():
+        raise EdgewiseError(f"{path}: there is no checkpoint of that step")
+    return path
+
+
 def load_state(path: Path, like: Tensor) -> State:
     """The state in a checkpoint file, with vectors of the type and device of `like`.
 
