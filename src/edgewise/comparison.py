@@ -20,6 +20,10 @@ PAIRS = {"exit": ("baseline", "exit"), "flow": ("baseline", "flow"), "enter": ("
 #: What may tell who gains: curvature influence is the paper's claim, the others are its rivals.
 PREDICTORS = ("curvature_influence", "gradient_norm", "loss", "centroid_distance")
 
+CONTROL_COLUMNS = [
+    f"{quantity}_{way}" for quantity in ("alignment", "curvature_influence") for way in ("coherent", "random")
+]
+
 #: Share of the natural examples counted as typical (nearest to their centroid) and as atypical (farthest; figure 21).
 TAIL = 0.1
 
@@ -164,7 +168,7 @@ def plot_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
         "example_alignment": over_seeds([typical_and_atypical(r) for r in records]),
         "examples": examples_at_moments(records[0]),
         "control": over_seeds([control_along_baseline(r) for r in records]),
-        "control_alpha": over_seeds([r.control.set_index("alpha") for r in records]),
+        "control_alpha": over_seeds([r.control.set_index("alpha")[CONTROL_COLUMNS] for r in records]),
         "coupling": pd.concat(coupling(seed, r) for seed, r in seeds.items()).set_index("group"),
     }
 
@@ -172,10 +176,7 @@ def plot_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
 def control_along_baseline(records: SeedRecords) -> pd.DataFrame:
     """Alignment and influence of the seed images displaced in either way, from initialisation along the baseline."""
     table = records.with_base("hessian", "baseline")
-    wanted = [
-        f"{quantity}_{way}" for quantity in ("alignment", "curvature_influence") for way in ("coherent", "random")
-    ]
-    return table.rename(columns=lambda name: name.replace("_control_", "_"))[wanted]
+    return table.rename(columns=lambda name: name.replace("_control_", "_"))[CONTROL_COLUMNS]
 
 
 def coupling(seed: int, records: SeedRecords) -> pd.DataFrame:
