@@ -11,7 +11,7 @@ from experiment import Experiment
 
 def main(params: Params, seed: int, branch: str) -> None:
     experiment = Experiment(params)
-    optimizer = build_optimizer(params.optimizer)
+    optimizer = build_optimizer(params.optimizer, shuffle_seed=seed)
     if branch == "exit":
         optimizer = optimizer.with_lr(params.branch.exit_factor * optimizer.lr)
     onset = checkpoints(checkpoints_folder(seed, "base"))[-1]

@@ -14,11 +14,11 @@ def main(params: Params) -> None:
     remove_undeclared(params)
     seeds = {seed: load_seed(params, seed) for seed in params.seeds}
     optimizer = build_optimizer(params.optimizer)
-    threshold = optimizer.stability_threshold
-    exit_threshold = optimizer.with_lr(params.branch.exit_factor * optimizer.lr).stability_threshold
-    write_json(METRICS / "edge.json", edge_metrics(seeds, params.edge.rule, threshold, exit_threshold))
-    write_json(METRICS / "selectivity.json", selectivity_metrics(seeds, optimizer.lr))
-    for name, table in plot_tables(seeds, optimizer.lr, threshold, params.edge.sharpness_every).items():
+    exit_optimizer = optimizer.with_lr(params.branch.exit_factor * optimizer.lr)
+    time_per_step, threshold = optimizer.time_per_step, optimizer.stability_threshold
+    write_json(METRICS / "edge.json", edge_metrics(seeds, params.edge.rule, optimizer, exit_optimizer))
+    write_json(METRICS / "selectivity.json", selectivity_metrics(seeds, time_per_step))
+    for name, table in plot_tables(seeds, time_per_step, threshold, params.edge.sharpness_every).items():
         write_plot(name, table)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from edgewise.edge import RULE_COLUMN, Rule, first_crossing
+from edgewise.edge import RULE_COLUMN, Rule, first_crossing, rule_window
+from edgewise.optimizers import Optimizer
 from edgewise.prototypes import GROUPS
 from edgewise.selectivity import delta_loss, delta_loss_equal_time
 from edgewise.statistics import Interval, clustered_spearman, mean_interval
@@ -30,17 +31,17 @@ class SeedRecords:
         """Onset: the base run ends there."""
         return int(self.base_steps["step"].iloc[-1])
 
-    def onset(self, rule: Rule, threshold: float) -> int | None:
+    def onset(self, rule: Rule, threshold: float, window: int = 1) -> int | None:
         """Onset by either rule; what fires after t* is looked for in the baseline branch, which goes on unchanged."""
         column = RULE_COLUMN[rule]
         after = (self.steps if rule == "secant" else self.hessian)["baseline"].iloc[1:]
         path = pd.concat([self.base_steps[["step", column]], after[["step", column]]])
-        return first_crossing(path["step"].to_numpy(), path[column].to_numpy(), threshold)
+        return first_crossing(path["step"].to_numpy(), path[column].to_numpy(), threshold, window)
 
-    def second_onset(self, branch: str, rule: Rule, threshold: float) -> int | None:
+    def second_onset(self, branch: str, rule: Rule, threshold: float, window: int = 1) -> int | None:
         """t**: the step at which a branch reaches its own threshold, by the same rule."""
         table = (self.steps if rule == "secant" else self.hessian)[branch]
-        return first_crossing(table["step"].to_numpy(), table[RULE_COLUMN[rule]].to_numpy(), threshold)
+        return first_crossing(table["step"].to_numpy(), table[RULE_COLUMN[rule]].to_numpy(), threshold, window)
 
     def with_base(self, branch: str, spacing: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Steps and Hessian tables from initialisation through the branch, by steps since onset."""
@@ -54,13 +55,13 @@ class SeedRecords:
         values = delta_loss(*(self.steps[name][LOSSES].to_numpy() for name in ("baseline", branch)))
         return pd.DataFrame(values, columns=list(GROUPS), index=pd.RangeIndex(len(values), name="step"))
 
-    def delta_loss_equal_time(self, branch: str, lr: float) -> pd.DataFrame:
-        """The same at equal training time, by time since onset in steps of the baseline's size `lr`."""
+    def delta_loss_equal_time(self, branch: str, time_per_step: float) -> pd.DataFrame:
+        """The same at equal training time, by time since onset in steps of the baseline, of `time_per_step` each."""
         runs = [self.steps[name] for name in ("baseline", branch)]
         losses = [run[LOSSES].to_numpy() for run in runs]
         times = [run["time"].to_numpy() - run["time"].iloc[0] for run in runs]
         time, values = delta_loss_equal_time(losses[0], times[0], losses[1], times[1])
-        index = pd.Index(np.round(time / lr - 0.5).astype(int), name="step")
+        index = pd.Index(np.round(time / time_per_step - 0.5).astype(int), name="step")
         return pd.DataFrame(values, columns=list(GROUPS), index=index)
 
     def influence_and_delta(self, branch: str) -> tuple[np.ndarray, np.ndarray]:
@@ -70,17 +71,20 @@ class SeedRecords:
 
 
 def edge_metrics(
-    seeds: Mapping[int, SeedRecords], rule: Rule, threshold: float, exit_threshold: float
+    seeds: Mapping[int, SeedRecords], rule: Rule, optimizer: Optimizer, exit_optimizer: Optimizer
 ) -> dict[str, Any]:
     """When each seed reached the edge, by both rules, and how sharp it was there (metrics/edge.json)."""
+    threshold = optimizer.stability_threshold
     each: dict[int, dict[str, Any]] = {}
     for seed, records in seeds.items():
         each[seed] = {
             "t_star": records.t_star,
-            "t_star_secant": records.onset("secant", threshold),
+            "t_star_secant": records.onset("secant", threshold, optimizer.secant_window),
             "t_star_sharpness": records.onset("sharpness", threshold),
             "sharpness_ratio_at_t_star": float(records.hessian["baseline"]["sharpness"].iloc[0] / threshold),
-            "t_star_star": records.second_onset("exit", rule, exit_threshold),
+            "t_star_star": records.second_onset(
+                "exit", rule, exit_optimizer.stability_threshold, rule_window(rule, exit_optimizer)
+            ),
         }
     summary = {}
     for name in next(iter(each.values())):
@@ -94,11 +98,11 @@ def edge_metrics(
     }
 
 
-def selectivity_metrics(seeds: Mapping[int, SeedRecords], lr: float) -> dict[str, Any]:
+def selectivity_metrics(seeds: Mapping[int, SeedRecords], time_per_step: float) -> dict[str, Any]:
     """Who gains from the edge (metrics/selectivity.json); Delta is averaged over the later half of the exit branch."""
     deltas = {
         "delta_loss": [records.delta_loss("exit") for records in seeds.values()],
-        "delta_loss_equal_time": [records.delta_loss_equal_time("exit", lr) for records in seeds.values()],
+        "delta_loss_equal_time": [records.delta_loss_equal_time("exit", time_per_step) for records in seeds.values()],
     }
     groups: dict[str, Any] = {}
     for group in GROUPS:
@@ -120,7 +124,9 @@ def selectivity_metrics(seeds: Mapping[int, SeedRecords], lr: float) -> dict[str
     }
 
 
-def plot_tables(seeds: Mapping[int, SeedRecords], lr: float, threshold: float, spacing: int) -> dict[str, pd.DataFrame]:
+def plot_tables(
+    seeds: Mapping[int, SeedRecords], time_per_step: float, threshold: float, spacing: int
+) -> dict[str, pd.DataFrame]:
     """The tables under plots/, by name: one row a step since onset, columns with _low and _high."""
     branches = list(next(iter(seeds.values())).steps)
     through = {branch: [records.with_base(branch, spacing) for records in seeds.values()] for branch in branches}
@@ -150,8 +156,12 @@ def plot_tables(seeds: Mapping[int, SeedRecords], lr: float, threshold: float, s
         "group_loss": by_branch_and_group(steps, "loss"),
         "alignment": by_branch_and_group(hessian, "alignment"),
         "curvature_influence": by_branch_and_group(hessian, "curvature_influence"),
+        "gradient_norm": by_branch_and_group(hessian, "gradient_norm"),
+        "label_probability": by_branch_and_group(hessian, "label_probability"),
         "delta_loss": over_seeds([records.delta_loss("exit") for records in seeds.values()]),
-        "delta_loss_equal_time": over_seeds([r.delta_loss_equal_time("exit", lr) for r in seeds.values()]),
+        "delta_loss_equal_time": over_seeds(
+            [records.delta_loss_equal_time("exit", time_per_step) for records in seeds.values()]
+        ),
     }
 
 

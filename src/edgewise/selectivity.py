@@ -21,7 +21,9 @@ def curvature_influence(group_gradient: Tensor, v1: Tensor) -> float:
 
 
 def measure_groups(objectives: Mapping[str, Objective], theta: Tensor, v1: Tensor) -> dict[str, float]:
-    """alignment, curvature_influence and gradient_norm of every group, as columns named <quantity>_<group>.
+    """alignment, curvature_influence, gradient_norm and mean label_probability of every group.
+
+    The columns are named <quantity>_<group>; the last two show saturation, where influence dies and alignment stays.
 
     Parameters
     ----------
@@ -30,10 +32,12 @@ def measure_groups(objectives: Mapping[str, Objective], theta: Tensor, v1: Tenso
     """
     columns: dict[str, float] = {}
     for name, objective in objectives.items():
-        gradient = objective.evaluate(theta).gradient
+        evaluation = objective.evaluate(theta)
+        gradient = evaluation.gradient
         columns[f"alignment_{name}"] = alignment(gradient, v1)
         columns[f"curvature_influence_{name}"] = curvature_influence(gradient, v1)
         columns[f"gradient_norm_{name}"] = gradient.norm().item()
+        columns[f"label_probability_{name}"] = evaluation.label_probability.double().mean().item()
     return columns
 
 
