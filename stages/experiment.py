@@ -50,7 +50,10 @@ class Experiment:
         digest = hashlib.sha256(read(PROTOTYPES))
         params = self.params
         own_model = getattr(sys.modules.get(params.model.name.partition(":")[0]), "__file__", None)
-        for source in [*sorted(Path(edgewise.__file__).parent.rglob("*.py")), *([Path(own_model)] if own_model else [])]:
+        for source in [
+            *sorted(Path(edgewise.__file__).parent.rglob("*.py")),
+            *([Path(own_model)] if own_model else []),
+        ]:
             digest.update(source.read_bytes())
         sections = (params.loss, params.model, params.optimizer, params.compute)
         digest.update(repr((sections, parts, torch.__version__)).encode())

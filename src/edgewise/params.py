@@ -67,7 +67,7 @@ class ModelParams(Section):
     """The network and its initialisation; what the parameters mean for each network: src/edgewise/models.py."""
 
     #: mlp, cnn, resnet, or a network of your own as package.module:factory, with factory(input_shape, outputs) ->
-    #: torch.nn.Module. DVC sees changes in its file only if dvc.yaml names it among the deps of base, branch and hessian.
+    #: torch.nn.Module. DVC sees changes of its file if dvc.yaml names it in the deps of base, branch and hessian.
     name: str = "mlp"
     #: Units of a hidden linear layer; the numbers of channels follow from it (cnn: width/8, resnet: width/32).
     width: Count = 512

@@ -66,9 +66,8 @@ def train(objective: Objective, optimizer: Optimizer, state: State, groups: Mapp
         following = optimizer.step(state, gradient)
         there = objective.evaluate(following.theta)
         next_gradient = there.gradient if batch is None else batch.evaluate(following.theta).gradient
-        secant = secant_sharpness(
-            following.theta - state.theta, next_gradient - gradient, optimizer.preconditioner(state, gradient)
-        )
+        displacement, change = optimizer.secant(state, gradient, following, next_gradient)
+        secant = secant_sharpness(displacement, change, optimizer.preconditioner(state, gradient))
         state, here = following, there
 
 
