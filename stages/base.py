@@ -1,4 +1,4 @@
-"""Train one seed by full-batch gradient descent up to the edge of stability; keep the state at onset to branch from."""
+"""Train one seed up to the edge of stability; keep the state at onset to branch from."""
 
 from common import checkpoints_folder, records_folder, stage
 from edgewise.files import write_rows
@@ -15,7 +15,7 @@ def main(params: Params, seed: int) -> None:
     journal = Journal(checkpoints_folder(seed, "base"), fingerprint, State(experiment.initial_theta(seed)))
     run_to_edge(
         experiment.objective,
-        build_optimizer(params.optimizer),
+        build_optimizer(params.optimizer, shuffle_seed=seed),
         experiment.groups,
         journal,
         rule=params.edge.rule,

@@ -2,7 +2,8 @@
 
 from common import checkpoints_folder, records_folder, stage
 from edgewise.files import write_rows
-from edgewise.optimizers import GradientFlow, Optimizer, build_optimizer
+from edgewise.flow import GradientFlow
+from edgewise.optimizers import Optimizer, build_optimizer
 from edgewise.params import Params
 from edgewise.training import run
 from edgewise.trajectory import Journal, checkpoints, load_state
@@ -13,7 +14,7 @@ def main(params: Params, seed: int, branch: str) -> None:
     experiment = Experiment(params)
     onset = checkpoints(checkpoints_folder(seed, "base"))[-1]
     start = load_state(onset, experiment.initial_theta(seed))
-    legs = legs_of(params, experiment, branch)
+    legs = legs_of(params, experiment, seed, branch)
     fingerprint = experiment.fingerprint(onset.read_bytes(), branch, params.branch)
     journal = Journal(checkpoints_folder(seed, branch), fingerprint, start)
     for optimizer, steps in legs:
@@ -30,17 +31,22 @@ def main(params: Params, seed: int, branch: str) -> None:
     journal.publish()
 
 
-def legs_of(params: Params, experiment: Experiment, branch: str) -> list[tuple[Optimizer, int]]:
+def legs_of(params: Params, experiment: Experiment, seed: int, branch: str) -> list[tuple[Optimizer, int]]:
     """The optimisers that a branch goes through, each with the number of steps since onset at which it ends."""
-    optimizer = build_optimizer(params.optimizer)
+    optimizer = build_optimizer(params.optimizer, shuffle_seed=seed)
     slower = optimizer.with_lr(params.branch.exit_factor * optimizer.lr)
     if branch == "exit":
         return [(slower, params.branch.steps)]
     if branch == "enter":
         return [(slower, params.branch.enter_step), (optimizer, params.branch.steps)]
     if branch == "flow":
-        gradient = experiment.objective.gradient
-        return [(GradientFlow(optimizer.lr, gradient, params.branch.flow_tolerance), params.branch.steps)]
+        flow = GradientFlow(
+            optimizer.time_per_step,
+            params.optimizer.weight_decay,
+            gradient=experiment.objective.gradient,
+            tolerance=params.branch.flow_tolerance,
+        )
+        return [(flow, params.branch.steps)]
     return [(optimizer, params.branch.steps)]
 
 

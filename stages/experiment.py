@@ -1,6 +1,7 @@
 """What the stages that compute share: the objects that params.yaml and the prototypes stage's file describe."""
 
 import hashlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,14 @@ class Experiment:
         if compute.device == "cuda" and not torch.cuda.is_available():
             raise EdgewiseError("compute.device: was 'cuda'; this machine has no GPU: use auto or cpu")
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
         auto = "cuda" if torch.cuda.is_available() else "cpu"
+        sys.path.append(str(Path.cwd()))  # where a network of your own may lie
         self.params = params
         self.device = torch.device(auto if compute.device == "auto" else compute.device)
         self.dtype = getattr(torch, compute.dtype)
         self.prototypes = Prototypes.from_bytes(read(PROTOTYPES))
-        self.model = build_model(params.model, self.prototypes.v_diff.shape)
+        self.model = build_model(params.model, self.prototypes.v_diff.shape).to(self.device, self.dtype)
         train = self.prototypes.train
         self.objective = self.objective_on(train.x, train.y)
         self.groups = {name: torch.from_numpy(train.group == name).to(self.device) for name in GROUPS}
@@ -48,9 +51,13 @@ class Experiment:
     def fingerprint(self, *parts: Any) -> str:
         """A digest of all that a run's numbers depend on: code, data, parameters, and `parts`."""
         digest = hashlib.sha256(read(PROTOTYPES))
-        for source in sorted(Path(edgewise.__file__).parent.rglob("*.py")):
-            digest.update(source.read_bytes())
         params = self.params
+        own_model = getattr(sys.modules.get(params.model.name.partition(":")[0]), "__file__", None)
+        for source in [
+            *sorted(Path(edgewise.__file__).parent.rglob("*.py")),
+            *([Path(own_model)] if own_model else []),
+        ]:
+            digest.update(source.read_bytes())
         sections = (params.loss, params.model, params.optimizer, params.compute)
         digest.update(repr((sections, parts, torch.__version__)).encode())
         return digest.hexdigest()

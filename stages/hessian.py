@@ -6,8 +6,10 @@ import numpy as np
 from tqdm import tqdm
 
 from common import checkpoints_folder, records_folder, stage
+from edgewise.edge import measure_sharpness
 from edgewise.eigen import EigenTracker
 from edgewise.files import pack, write_atomically, write_rows
+from edgewise.optimizers import build_optimizer
 from edgewise.params import Params
 from edgewise.prototypes import NATURAL
 from edgewise.selectivity import measure_examples, measure_groups
@@ -25,6 +27,7 @@ def main(params: Params, seed: int, run: str) -> None:
         objectives[name] = experiment.objective_on(control.x, control.y)
     natural = objective.subset(experiment.natural)
     distance = prototypes.train.distance[prototypes.train.group == NATURAL]
+    optimizer = build_optimizer(params.optimizer, shuffle_seed=seed)
     tracker = EigenTracker(objective, params.hessian.top_k, tolerance=params.hessian.tolerance)
     like = experiment.initial_theta(seed)
 
@@ -32,7 +35,8 @@ def main(params: Params, seed: int, run: str) -> None:
     examples = defaultdict(list)
     for path in tqdm(checkpoints(checkpoints_folder(seed, run)), desc=f"hessian {run}", disable=None):
         state = load_state(path, like)
-        pairs = tracker.measure(state.theta)
+        pairs = tracker.measure(state.theta, optimizer.preconditioner(state, objective.gradient(state.theta)))
+        sharpness = measure_sharpness(objective, optimizer, state, pairs)
         v1 = pairs.vectors[0]
         influence, alignment = measure_examples(natural, state.theta, v1)
         correlation = bootstrap_spearman(distance, alignment)
@@ -40,8 +44,10 @@ def main(params: Params, seed: int, run: str) -> None:
             {
                 "step": state.step,
                 "time": state.time,
-                "sharpness": pairs.values[0].item(),
-                **{f"sharpness_{i}": value.item() for i, value in enumerate(pairs.values[1:], start=2)},
+                "sharpness": sharpness.value,
+                "sharpness_standard_error": sharpness.standard_error,
+                "largest_eigenvalue": pairs.values[0].item(),
+                **{f"eigenvalue_{i}": value.item() for i, value in enumerate(pairs.values[1:], start=2)},
                 **measure_groups(objectives, state.theta, pairs.vectors, objective.sharpness_gradient(state.theta, v1)),
                 "centroid_correlation": correlation.estimate,
                 "centroid_correlation_low": correlation.low,

@@ -9,6 +9,7 @@ import pandas as pd
 from common import METRICS, PROTOTYPES, read, records_folder, stage, write_json, write_plot
 from edgewise.claims import as_markdown, judge
 from edgewise.comparison import SeedRecords, Setting, plot_tables
+from edgewise.edge import RULE_COLUMN, rule_window
 from edgewise.errors import EdgewiseError
 from edgewise.files import unpack
 from edgewise.metrics import control_metrics, edge_metrics, selectivity_metrics
@@ -56,7 +57,8 @@ def load_seed(params: Params, prototypes: Prototypes, seed: int) -> SeedRecords:
         setting=Setting(
             rule=params.edge.rule,
             alpha=params.alpha,
-            lr=optimizer.lr,
+            windows={rule: rule_window(rule, optimizer) for rule in RULE_COLUMN},
+            time_per_step=optimizer.time_per_step,
             threshold=optimizer.stability_threshold,
             exit_threshold=optimizer.with_lr(params.branch.exit_factor * optimizer.lr).stability_threshold,
             sharpness_every=params.edge.sharpness_every,

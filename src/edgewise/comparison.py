@@ -34,7 +34,8 @@ class Setting:
 
     rule: Rule
     alpha: float
-    lr: float
+    windows: Mapping[Rule, int]
+    time_per_step: float
     threshold: float
     exit_threshold: float
     sharpness_every: int
@@ -74,18 +75,21 @@ class SeedRecords:
         return [run for run in self.steps if run != "base"]
 
     def onset(self, rule: Rule) -> int | None:
-        """Onset by either rule; what fires after t* is looked for in the baseline branch, which goes on unchanged."""
+        """Onset by either rule; from t* on it is looked for in the baseline branch, which goes on unchanged."""
         column = RULE_COLUMN[rule]
-        after = (self.steps if rule == "secant" else self.hessian)["baseline"].iloc[1:]
+        after = (self.steps if rule == "secant" else self.hessian)["baseline"]
         path = pd.concat([self.steps["base"][["step", column]], after[["step", column]]])
-        return first_crossing(path["step"].to_numpy(), path[column].to_numpy(), self.setting.threshold)
+        return self._first_crossing(path, rule, self.setting.threshold)
 
     def second_onset(self) -> int | None:
         """t**: the step at which the exit branch reaches its own threshold, by the chosen rule."""
         rule = self.setting.rule
         table = (self.steps if rule == "secant" else self.hessian)["exit"]
-        values = table[RULE_COLUMN[rule]].to_numpy()
-        return first_crossing(table["step"].to_numpy(), values, self.setting.exit_threshold)
+        return self._first_crossing(table, rule, self.setting.exit_threshold)
+
+    def _first_crossing(self, table: pd.DataFrame, rule: Rule, threshold: float) -> int | None:
+        measured = table[["step", RULE_COLUMN[rule]]].dropna()
+        return first_crossing(*measured.to_numpy().T, threshold, self.setting.windows[rule])
 
     def at_alpha(self, column: str) -> float:
         """A column of the control at onset, for the displacement of this run."""
@@ -110,11 +114,11 @@ class SeedRecords:
         return pd.DataFrame(values, columns=list(GROUPS), index=pd.RangeIndex(len(values), name="step"))
 
     def delta_loss_equal_time(self, branch: str) -> pd.DataFrame:
-        """The same at equal training time, by time since branching in steps of the size `lr`."""
+        """The same at equal training time, by time since branching in steps of the baseline."""
         at_edge, away = self.pair(branch)
         times = [run["time"].to_numpy() - run["time"].iloc[0] for run in (at_edge, away)]
         time, values = delta_loss_equal_time(at_edge[LOSSES].to_numpy(), times[0], away[LOSSES].to_numpy(), times[1])
-        index = pd.Index(np.round(time / self.setting.lr - 0.5).astype(int), name="step")
+        index = pd.Index(np.round(time / self.setting.time_per_step - 0.5).astype(int), name="step")
         return pd.DataFrame(values, columns=list(GROUPS), index=index)
 
     def gains(self, branch: str, *, equal_time: bool = False) -> pd.Series:
@@ -162,6 +166,7 @@ def plot_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
         "alignment": by_group("hessian", "alignment"),
         "curvature_influence": by_group("hessian", "curvature_influence"),
         "gradient_norm": by_group("hessian", "gradient_norm"),
+        "label_probability": by_group("hessian", "label_probability"),
         "delta_loss": deltas({b: [r.delta_loss(b) for r in records] for b in compared}),
         "delta_loss_equal_time": deltas({b: [r.delta_loss_equal_time(b) for r in records] for b in compared}),
         "centroid_correlation": by_branch("hessian", {"centroid_correlation": ""}),

@@ -6,7 +6,7 @@ the next Krylov vector), with restarts; a block of pairs also finds eigenvalues 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ class Eigenpairs:
     Attributes
     ----------
     values : [k], descending
-    vectors : [k, P], orthonormal
+    vectors : [k, P], orthonormal (but see `EigenTracker.measure` for a preconditioned Hessian)
     residuals : [k], |A v - lambda v| / |lambda|
     subspace : [k + GUARD, P], where the next solve starts
     products : operator products spent
@@ -121,10 +121,24 @@ class EigenTracker:
         self.objective, self.k, self.tolerance = objective, k, tolerance
         self.subspace: Tensor | None = None
 
-    def measure(self, theta: Tensor) -> Eigenpairs:
-        """The k leading eigenpairs of the Hessian at theta [P]."""
-        pairs = top_eigenpairs(
-            self.objective.hessian(theta), theta, self.k, tolerance=self.tolerance, start=self.subspace
-        )
+    def measure(self, theta: Tensor, preconditioner: Tensor | None = None) -> Eigenpairs:
+        """The k leading eigenpairs of the Hessian at theta [P], or of P^-1/2 H P^-1/2 for a `preconditioner` P [P].
+
+        The eigenvectors u of the latter are mapped back: v = P^-1/2 u, an eigenvector of P^-1 H, is the direction of
+        parameter space along which the preconditioned optimiser oscillates. It is scaled to unit length, so that
+        alignment and influence, for which it is v1, keep their meaning; such vectors are not orthogonal to each other.
+        """
+        hessian = self.objective.hessian(theta)
+        if preconditioner is None:
+            pairs = top_eigenpairs(hessian, theta, self.k, tolerance=self.tolerance, start=self.subspace)
+            vectors = pairs.vectors
+        else:
+            root = preconditioner.sqrt()
+
+            def product(u: Tensor) -> Tensor:
+                return hessian(u / root) / root
+
+            pairs = top_eigenpairs(product, theta, self.k, tolerance=self.tolerance, start=self.subspace)
+            vectors = torch.nn.functional.normalize(pairs.vectors / root, dim=1)
         self.subspace = pairs.subspace
-        return pairs
+        return replace(pairs, vectors=vectors)

@@ -1,11 +1,31 @@
-"""Networks, and how they are initialised."""
+"""Networks, and how they are initialised.
 
+What the parameters of the section `model` mean:
+
+====== =========================================== ========================================== =======================
+       width                                       depth                                      at the defaults (512, 2)
+====== =========================================== ========================================== =======================
+mlp    units of each hidden layer                  hidden layers                              512-512
+cnn    units of the hidden linear layer; width/8   stages: the first of two convolutions,     64-64-pool-128-pool-512
+       channels at first                           the others of one with twice the channels
+resnet width/32 channels at first                  blocks in each of the three stages         ResNet-14, 16-32-64
+====== =========================================== ========================================== =======================
+
+`activation` follows every hidden layer; `normalisation` group puts a group normalisation before it. `init_scale`
+multiplies all drawn weights: the function scales with its power (layers + 1) in mlp and cnn. In resnet it scales a
+residual branch by its square, so that below 1 the blocks start near the identity and the network needs no
+normalisation. Weights ahead of a group normalisation have no scale: there it changes how fast they turn.
+"""
+
+import importlib
 import math
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
+from edgewise.errors import ParameterError
 from edgewise.params import ModelParams
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -18,8 +38,16 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def build_model(params: ModelParams, input_shape: tuple[int, ...], outputs: int = 2) -> nn.Module:
-    """The network that `params` names, for inputs of shape [C, H, W]; not yet initialised (see `initial_theta`)."""
-    return MODELS[params.name](params, input_shape, outputs)
+    """The network that `params` names, for inputs of shape [C, H, W]; not yet initialised (see `initial_theta`).
+
+    Raises
+    ------
+    ParameterError
+        Names model.name, if the network does not suit the images, or is your own and cannot be used.
+    """
+    if params.name in MODELS:
+        return MODELS[params.name](params, input_shape, outputs)
+    return _your_own(params.name, input_shape, outputs)
 
 
 def mlp(params: ModelParams, input_shape: tuple[int, ...], outputs: int) -> nn.Sequential:
@@ -27,24 +55,140 @@ def mlp(params: ModelParams, input_shape: tuple[int, ...], outputs: int) -> nn.S
     widths = [math.prod(input_shape)] + [params.width] * params.depth
     layers: list[nn.Module] = [nn.Flatten()]
     for fan_in, fan_out in zip(widths, widths[1:], strict=False):
-        layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[params.activation]()]
+        layers += [nn.Linear(fan_in, fan_out), *_hidden(params, fan_out)]
     return nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
+
+
+def cnn(params: ModelParams, input_shape: tuple[int, ...], outputs: int) -> nn.Sequential:
+    """`depth` stages of 3x3 convolutions, each ending in a 2x2 max-pooling, a hidden linear layer, linear output.
+
+    The channels double from stage to stage; the first has a convolution more than the others.
+    """
+    channels, height, width = input_shape
+    _check_size(params, input_shape, 2**params.depth)
+    layers: list[nn.Module] = []
+    first = max(1, params.width // 8)
+    for stage in range(params.depth):
+        wanted = first * 2**stage
+        for _ in range(2 if stage == 0 else 1):
+            layers += [nn.Conv2d(channels, wanted, 3, padding=1), *_hidden(params, wanted)]
+            channels = wanted
+        layers.append(nn.MaxPool2d(2))
+    left = channels * (height // 2**params.depth) * (width // 2**params.depth)
+    layers += [nn.Flatten(), nn.Linear(left, params.width), *_hidden(params, params.width)]
+    return nn.Sequential(*layers, nn.Linear(params.width, outputs))
+
+
+class ResidualBlock(nn.Module):
+    """act(shortcut(x) + F(x)), F two 3x3 convolutions (He et al. 2016).
+
+    The shortcut has no parameters: every `stride`-th pixel, and zeros for the channels that are new. Drawn weights
+    there would multiply the signal by init_scale in every stage.
+    """
+
+    def __init__(self, params: ModelParams, fan_in: int, fan_out: int, stride: int) -> None:
+        super().__init__()
+        self.stride, self.new_channels = stride, fan_out - fan_in
+        *normalisation, self.activation = _hidden(params, fan_out)
+        self.branch = nn.Sequential(
+            nn.Conv2d(fan_in, fan_out, 3, stride=stride, padding=1),
+            *_hidden(params, fan_out),
+            nn.Conv2d(fan_out, fan_out, 3, padding=1),
+            *normalisation,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From [n, fan_in, H, W] to [n, fan_out, H / stride, W / stride]."""
+        shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
+        result: Tensor = self.activation(shortcut + self.branch(x))
+        return result
+
+
+def resnet(params: ModelParams, input_shape: tuple[int, ...], outputs: int) -> nn.Sequential:
+    """The ResNet for CIFAR (He et al. 2016, section 4.2): a convolution, three stages, mean over pixels, linear output.
+
+    Each stage has `depth` blocks and twice the channels of the one before; the second and third halve the image. There
+    is no batch normalisation, whose statistics would make the loss of one example depend on the others.
+    """
+    _check_size(params, input_shape, 4)
+    channels = max(1, params.width // 32)
+    layers: list[nn.Module] = [nn.Conv2d(input_shape[0], channels, 3, padding=1), *_hidden(params, channels)]
+    for stage in range(3):
+        for block in range(params.depth):
+            grow = 2 if stage > 0 and block == 0 else 1
+            layers.append(ResidualBlock(params, channels, channels * grow, stride=grow))
+            channels *= grow
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, outputs))
 
 
 def initial_theta(model: nn.Module, init_scale: float, seed: int) -> torch.Tensor:
     """Kaiming-normal weights times `init_scale`, zero biases, as one flat float64 vector [P].
 
+    Weights of one dimension are the gains of normalisation layers: 1. Other parameters of at most one dimension are 0.
     Drawn on the CPU in float64, so that the device and the precision of the run do not change the draw.
     """
     generator = torch.Generator().manual_seed(seed)
     parts = []
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         value = torch.zeros(parameter.shape, dtype=torch.float64)
         if value.ndim > 1:
             nn.init.kaiming_normal_(value, nonlinearity="relu", generator=generator)
             value *= init_scale
+        elif value.ndim == 1 and name.rpartition(".")[2] == "weight":
+            value += 1
         parts.append(value.reshape(-1))
     return torch.cat(parts)
 
 
-MODELS: dict[str, Callable[[ModelParams, tuple[int, ...], int], nn.Module]] = {"mlp": mlp}
+def _hidden(params: ModelParams, channels: int) -> list[nn.Module]:
+    """What follows a hidden layer of so many channels: at most 8 groups' normalisation, and the activation."""
+    activation = ACTIVATIONS[params.activation]()
+    return (
+        [activation] if params.normalisation == "none" else [nn.GroupNorm(math.gcd(8, channels), channels), activation]
+    )
+
+
+def _check_size(params: ModelParams, input_shape: tuple[int, ...], smallest: int) -> None:
+    _, height, width = input_shape
+    if min(height, width) < smallest:
+        allowed = (
+            f"needs images of at least {smallest} x {smallest} pixels at model.depth {params.depth}; these are"
+            f" {height} x {width}: use mlp"
+        )
+        raise ParameterError("model.name", params.name, allowed)
+
+
+def _your_own(name: str, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """The network that the factory package.module:factory gives for (input_shape, outputs), if it can be used here."""
+    module_name, _, factory_name = name.partition(":")
+    try:
+        model: nn.Module = getattr(importlib.import_module(module_name), factory_name)(input_shape, outputs)
+        fault = _fault(model, input_shape, outputs)
+    except Exception as error:  # anything may go wrong in code that is not ours
+        fault = f"must be package.module:factory, with factory(input_shape, outputs) -> torch.nn.Module: {error!r}"
+    if fault is not None:
+        raise ParameterError("model.name", name, fault)
+    return model
+
+
+def _fault(model: nn.Module, input_shape: tuple[int, ...], outputs: int) -> str | None:
+    """Why the loss of an example is not a function of theta and of that example, found out on two random images."""
+    if not any(parameter.numel() for parameter in model.parameters()):
+        return "has no parameters to train"
+    before = {key: buffer.clone() for key, buffer in model.named_buffers()}
+    images = torch.randn((2, *input_shape), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        together, again = model(images), model(images)
+        updated = [key for key, buffer in model.named_buffers() if not torch.equal(buffer, before[key])]
+        if updated:
+            return f"has buffers that change in training (batch normalisation?): {', '.join(updated)}"
+        if together.shape != (2, outputs):
+            return f"gives outputs of shape {tuple(together.shape)} for two images; must be {(2, outputs)}"
+        if not torch.equal(together, again):
+            return "does not give the same outputs for the same images twice (dropout?)"
+        if not torch.allclose(together, torch.cat([model(image[None]) for image in images]), rtol=1e-3, atol=1e-5):
+            return "gives outputs for an image that depend on the others (batch normalisation?)"
+    return None
+
+
+MODELS: dict[str, Callable[[ModelParams, tuple[int, ...], int], nn.Module]] = {"mlp": mlp, "cnn": cnn, "resnet": resnet}

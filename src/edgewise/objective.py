@@ -28,11 +28,13 @@ class Evaluation:
     losses : [n], the loss of each example
     correct : bool [n], whether the larger output is the label's
     gradient : [P], of the mean loss
+    label_probability : [n], see `Objective.label_probabilities`
     """
 
     losses: Tensor
     correct: Tensor
     gradient: Tensor
+    label_probability: Tensor
 
     @property
     def loss(self) -> float:
@@ -85,10 +87,20 @@ class Objective:
             return (outputs - one_hot.to(outputs)).square().sum(dim=1)
         return F.cross_entropy(outputs, y, reduction="none")
 
+    def label_probabilities(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """The probability [m] that outputs [m, classes] give to the labels y [m].
+
+        For CE, the softmax; near 1 the gradient of the loss vanishes: it is saturated. For MSE the outputs themselves
+        estimate the probabilities of the classes (the mean of one-hot labels minimises it), so it is the label's
+        output, clipped to [0, 1].
+        """
+        of_label = outputs.softmax(dim=1) if self.loss == "ce" else outputs.clamp(0, 1)
+        return of_label.gather(1, y[:, None])[:, 0]
+
     def evaluate(self, theta: Tensor) -> Evaluation:
         """Losses, correctness and gradient at theta [P], from one pass forward and back."""
         gradient = torch.zeros_like(theta)
-        losses, correct = [], []
+        losses, correct, probabilities = [], [], []
         for x, y in self._chunks():
             leaf = theta.detach().requires_grad_()
             outputs = self.outputs(leaf, x)
@@ -96,7 +108,8 @@ class Objective:
             gradient += torch.autograd.grad(chunk.sum(), leaf)[0]
             losses.append(chunk.detach())
             correct.append(outputs.detach().argmax(dim=1) == y)
-        return Evaluation(torch.cat(losses), torch.cat(correct), gradient / len(self))
+            probabilities.append(self.label_probabilities(outputs.detach(), y))
+        return Evaluation(torch.cat(losses), torch.cat(correct), gradient / len(self), torch.cat(probabilities))
 
     def gradient(self, theta: Tensor) -> Tensor:
         """The gradient [P] of the mean loss at theta [P]."""

@@ -3,6 +3,7 @@
 This file is the only description of params.yaml. The symbols are those of the README's table.
 """
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 import yaml
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from edgewise.errors import EdgewiseError, ParameterError
 
 Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 Natural = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -62,23 +64,53 @@ class PrototypeParams(Section):
 
 
 class ModelParams(Section):
-    """The network and its initialisation."""
+    """The network and its initialisation; what the parameters mean for each network: src/edgewise/models.py."""
 
-    name: Literal["mlp"] = "mlp"
+    #: mlp, cnn, resnet, or a network of your own as package.module:factory, with factory(input_shape, outputs) ->
+    #: torch.nn.Module. DVC sees changes of its file if dvc.yaml names it in the deps of base, branch and hessian.
+    name: str = "mlp"
+    #: Units of a hidden linear layer; the numbers of channels follow from it (cnn: width/8, resnet: width/32).
     width: Count = 512
-    #: Hidden layers.
+    #: mlp: hidden layers; cnn: stages that end in a pooling; resnet: blocks in each of the three stages.
     depth: Count = 2
     activation: Literal["relu", "tanh", "gelu", "silu", "elu"] = "relu"
+    #: group: group normalisation after every hidden layer. Batch normalisation would couple the examples' losses.
+    normalisation: Literal["none", "group"] = "none"
     #: Factor on the Kaiming-normal weights.
     init_scale: Positive = 0.2
 
+    @field_validator("name")
+    @classmethod
+    def _known_or_your_own(cls, name: str) -> str:
+        if name not in ("mlp", "cnn", "resnet") and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+            raise ValueError("must be mlp, cnn, resnet, or a network of your own as package.module:factory")
+        return name
+
 
 class OptimizerParams(Section):
-    """The optimiser; its stability threshold follows from it."""
+    """The optimiser; its stability threshold follows from it. What an optimiser does not have is not looked at."""
 
-    name: Literal["gd"] = "gd"
+    #: momentum is the heavy ball; adam, with weight_decay, is AdamW.
+    name: Literal["gd", "momentum", "nesterov", "sgd", "adam"] = "gd"
     #: Step size.
     lr: Positive = 0.01
+    #: beta of momentum and nesterov.
+    momentum: Fraction = 0.9
+    #: Examples a mini-batch, for sgd.
+    batch_size: Count = 32
+    #: Decay rates of adam's first and second moment, and what is added to the root of the second.
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    epsilon: Positive = 1e-8
+    #: Decay of the weights a unit of training time: L2 coupled to the gradient, for adam decoupled.
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _decay_is_stable(self) -> Self:
+        if self.lr * self.weight_decay >= 1:
+            allowed = f"must be below 1 / lr = {1 / self.lr:g}: a step must not take away the whole weight"
+            raise ParameterError("optimizer.weight_decay", self.weight_decay, allowed)
+        return self
 
 
 class EdgeParams(Section):
@@ -182,6 +214,12 @@ class Params(Section):
                 "must hold 'baseline' and 'exit', the two that are compared; 'enter' and 'flow' may be added"
             )
         return branches
+
+    @model_validator(mode="after")
+    def _flow_has_a_limit(self) -> Self:
+        if "flow" in self.branches and self.optimizer.name == "adam":
+            raise ParameterError("branches", self.branches, "gradient flow is not the limit of adam: leave out 'flow'")
+        return self
 
     @model_validator(mode="after")
     def _groups_fit(self) -> Self:

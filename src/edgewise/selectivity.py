@@ -32,18 +32,22 @@ def measure_groups(
 ) -> dict[str, float]:
     """Every quantity of every group, as columns named <quantity>_<group>: a new measurement is one line here.
 
+    Gradient norm and label probability show saturation, where influence dies and alignment stays (figure 7).
+
     Parameters
     ----------
     objectives : the objective of each group alone
     theta, sharpness_gradient : [P]
-    eigenvectors : [k, P], orthonormal, v1 first; where k > 1 the influence of all of them together is measured too
+    eigenvectors : [k, P], unit vectors, v1 first; where k > 1 the influence of all of them together is measured too
     """
     columns: dict[str, float] = {}
     for name, objective in objectives.items():
-        gradient = objective.gradient(theta)
+        evaluation = objective.evaluate(theta)
+        gradient = evaluation.gradient
         columns[f"alignment_{name}"] = alignment(gradient, eigenvectors[0])
         columns[f"curvature_influence_{name}"] = curvature_influence(gradient, eigenvectors[0])
         columns[f"gradient_norm_{name}"] = gradient.norm().item()
+        columns[f"label_probability_{name}"] = evaluation.label_probability.double().mean().item()
         columns[f"sharpness_coupling_{name}"] = sharpness_coupling(gradient, sharpness_gradient)
         if len(eigenvectors) > 1:
             columns[f"subspace_alignment_{name}"] = sum(alignment(gradient, v) for v in eigenvectors)

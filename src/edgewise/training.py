@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from tqdm import tqdm
 
-from edgewise.edge import RULE_COLUMN, Rule, secant_sharpness
+from edgewise.edge import RULE_COLUMN, Rule, first_crossing, measure_sharpness, rule_window, secant_sharpness
 from edgewise.eigen import EigenTracker
 from edgewise.errors import DivergenceError, NotAtTheEdgeError
 from edgewise.files import Row
@@ -24,10 +24,12 @@ class Step:
     ----------
     state : before the update
     row : step, time, loss, accuracy, secant_sharpness (of the step that led here) and loss_<group>
+    gradient : [P], of the whole objective
     """
 
     state: State
     row: Row
+    gradient: Tensor
 
 
 def train(objective: Objective, optimizer: Optimizer, state: State, groups: Mapping[str, Tensor]) -> Iterator[Step]:
@@ -56,11 +58,16 @@ def train(objective: Objective, optimizer: Optimizer, state: State, groups: Mapp
         }
         for name, members in groups.items():
             row[f"loss_{name}"] = here.losses[members].double().mean().item()
-        yield Step(state, row)
+        yield Step(state, row, here.gradient)
 
-        following = optimizer.step(state, here.gradient)
+        chosen = optimizer.batch(state.step, len(objective))
+        batch = None if chosen is None else objective.subset(chosen)
+        gradient = here.gradient if batch is None else batch.evaluate(state.theta).gradient
+        following = optimizer.step(state, gradient)
         there = objective.evaluate(following.theta)
-        secant = secant_sharpness(state.theta, here.gradient, following.theta, there.gradient)
+        next_gradient = there.gradient if batch is None else batch.evaluate(following.theta).gradient
+        displacement, change = optimizer.secant(state, gradient, following, next_gradient)
+        secant = secant_sharpness(displacement, change, optimizer.preconditioner(state, gradient))
         state, here = following, there
 
 
@@ -73,10 +80,10 @@ def run(
     last_step: int,
     checkpoint_every: int,
     tracker: EigenTracker | None = None,
-    stop: Callable[[Row], bool] = lambda row: False,
+    stop: Callable[[], bool] = lambda: False,
     label: str = "",
 ) -> Row:
-    """Train from `journal.state` to `last_step`, or to the first record for which `stop` holds; the last record.
+    """Train from `journal.state` to `last_step`, or to the first record after which `stop()` holds; the last record.
 
     Checkpoints are kept every `checkpoint_every` steps from the run's start; with a `tracker`, the sharpness is
     measured there too, as the column sharpness. The last state is left as `journal.state`.
@@ -94,13 +101,13 @@ def run(
                 if tracker is not None:
                     row["sharpness"] = math.nan
                     if due:
-                        pairs = tracker.measure(step.state.theta)
-                        row["sharpness"] = pairs.values[0].item()
+                        pairs = tracker.measure(step.state.theta, optimizer.preconditioner(step.state, step.gradient))
+                        row["sharpness"] = measure_sharpness(objective, optimizer, step.state, pairs).value
                         journal.memory["subspace"] = pairs.subspace
                 journal.rows.append(row)
                 progress.update()
                 progress.set_postfix({"sharpness/threshold": f"{row['secant_sharpness'] / threshold:.3f}"})
-            done = stop(row) or step.state.step >= last_step
+            done = stop() or step.state.step >= last_step
             if due and not already_recorded:
                 journal.checkpoint(step.state)
             if due or done:
@@ -132,8 +139,12 @@ def run_to_edge(
     threshold = optimizer.stability_threshold
     tracker = EigenTracker(objective, tolerance=tolerance)
 
-    def at_edge(row: Row) -> bool:
-        return row[RULE_COLUMN[rule]] >= threshold
+    window = rule_window(rule, optimizer)
+
+    def at_edge() -> bool:
+        recent = journal.rows[-window:]
+        values = [row[RULE_COLUMN[rule]] for row in recent]
+        return first_crossing(range(window), values, threshold, window) is not None
 
     last = run(
         objective,
@@ -146,8 +157,11 @@ def run_to_edge(
         stop=at_edge,
         label="base",
     )
-    if not at_edge(last):
-        sharpness = tracker.measure(journal.state.theta).values[0].item()
+    if not at_edge():
+        state = journal.state
+        preconditioner = optimizer.preconditioner(state, objective.evaluate(state.theta).gradient)
+        pairs = tracker.measure(state.theta, preconditioner)
+        sharpness = measure_sharpness(objective, optimizer, state, pairs).value
         raise NotAtTheEdgeError(
             f"edge.max_steps: was {max_steps}; the run has not reached the edge by rule {rule!r}: sharpness/threshold"
             f" is {sharpness / threshold:.3f} ({sharpness:.4g} / {threshold:.4g}). Raise edge.max_steps (the run goes"
