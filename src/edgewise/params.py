@@ -78,7 +78,7 @@ class OptimizerParams(Section):
 
     name: Literal["gd"] = "gd"
     #: Step size.
-    lr: Positive = 0.01
+    lr: Positive = 0.03
 
 
 class EdgeParams(Section):
@@ -95,7 +95,7 @@ class EdgeParams(Section):
 class BranchParams(Section):
     """What the branches do after onset."""
 
-    steps: Annotated[int, Field(ge=4)] = 400
+    steps: Annotated[int, Field(ge=4)] = 300
     #: Factor on the step size in the exit branch.
     exit_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
     #: Steps from one checkpoint to the next.
