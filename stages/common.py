@@ -37,7 +37,7 @@ def stage(main: Callable[..., None], *arguments: str) -> None:
         parser.add_argument(f"--{name}", type=int if name == "seed" else str, required=True)
     options = vars(parser.parse_args())
     try:
-        params = parse_params(read(options.pop("params")).decode())
+        params = parse_params(read(options.pop("params")))
         main(params, **options)
     except EdgewiseError as error:
         sys.exit(f"error: {error}")

@@ -172,8 +172,8 @@ class Params(Section):
         return self
 
 
-def parse_params(text: str) -> Params:
-    """Read the text of a params.yaml.
+def parse_params(text: str | bytes) -> Params:
+    """Read the content of a params.yaml.
 
     Raises
     ------
@@ -183,17 +183,21 @@ def parse_params(text: str) -> Params:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise EdgewiseError(f"params.yaml: not readable as YAML: {error}") from error
+        raise EdgewiseError(f"params.yaml: not readable as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise EdgewiseError("params.yaml: must hold a mapping of parameters")
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        raise EdgewiseError("\n".join(_describe(fault) for fault in error.errors())) from error
+        faults: dict[str, str] = {}
+        for name, message in map(_describe, error.errors()):
+            # A value that may be of several types has a fault for each of them.
+            faults[name] = f"{faults[name]}, or {message.split('; ')[-1]}" if name in faults else f"{name}: {message}"
+        raise EdgewiseError("\n".join(faults.values())) from error
 
 
-def _describe(fault: Any) -> str:
-    """One line of plain words for one pydantic fault."""
+def _describe(fault: Any) -> tuple[str, str]:
+    """The parameter's name and plain words for one pydantic fault."""
     names: list[str] = []
     for part in fault["loc"]:
         if isinstance(part, int):
@@ -202,9 +206,9 @@ def _describe(fault: Any) -> str:
             names.append(str(part))
     name = ".".join(names) or "params.yaml"
     if fault["type"] == "extra_forbidden":
-        return f"{name}: is not a parameter of edgewise; see params.yaml and src/edgewise/params.py"
+        return name, "is not a parameter of edgewise; see params.yaml and src/edgewise/params.py"
     if fault["type"] == "value_error":
         message = str(fault["ctx"]["error"])
     else:
         message = fault["msg"].replace("Input should", "must").replace("should", "must")
-    return f"{name}: was {fault['input']!r}; {message}"
+    return name, f"was {fault['input']!r}; {message}"
