@@ -31,9 +31,9 @@ class SeedRecords:
         return int(self.base_steps["step"].iloc[-1])
 
     def onset(self, rule: Rule, threshold: float) -> int | None:
-        """Onset by either rule; what fires after t* is looked for in the baseline branch, which goes on unchanged."""
+        """Onset by either rule; from t* on it is looked for in the baseline branch, which goes on unchanged."""
         column = RULE_COLUMN[rule]
-        after = (self.steps if rule == "secant" else self.hessian)["baseline"].iloc[1:]
+        after = (self.steps if rule == "secant" else self.hessian)["baseline"]
         path = pd.concat([self.base_steps[["step", column]], after[["step", column]]])
         return first_crossing(path["step"].to_numpy(), path[column].to_numpy(), threshold)
 
