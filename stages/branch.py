@@ -16,7 +16,7 @@ def main(params: Params, seed: int, branch: str) -> None:
         optimizer = optimizer.with_lr(params.branch.exit_factor * optimizer.lr)
     onset = checkpoints(checkpoints_folder(seed, "base"))[-1]
     start = load_state(onset, experiment.initial_theta(seed))
-    fingerprint = experiment.fingerprint(onset.read_bytes(), optimizer, params.branch.checkpoint_every)
+    fingerprint = experiment.fingerprint(onset.read_bytes(), optimizer, params.branch)
     journal = Journal(checkpoints_folder(seed, branch), fingerprint, start)
     run(
         experiment.objective,
