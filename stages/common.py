@@ -41,7 +41,7 @@ def stage(main: Callable[..., None], *arguments: str) -> None:
     warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
     options = vars(parser.parse_args())
     try:
-        params = parse_params(read(options.pop("params")).decode())
+        params = parse_params(read(options.pop("params")))
         main(params, **options)
     except EdgewiseError as error:
         sys.exit(f"error: {error}")

@@ -89,7 +89,8 @@ class SeedRecords:
 
     def _first_crossing(self, table: pd.DataFrame, rule: Rule, threshold: float) -> int | None:
         measured = table[["step", RULE_COLUMN[rule]]].dropna()
-        return first_crossing(*measured.to_numpy().T, threshold, self.setting.windows[rule])
+        steps, values = measured.to_numpy().T
+        return first_crossing(steps, values, threshold, self.setting.windows[rule])
 
     def at_alpha(self, column: str) -> float:
         """A column of the control at onset, for the displacement of this run."""

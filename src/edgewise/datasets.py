@@ -4,7 +4,6 @@ A source knows labels and class names, and gives images on demand; choosing the 
 training images of each and normalising them is the same for every source.
 """
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from edgewise.errors import ParameterError
-from edgewise.files import Array, pack, unpack
+from edgewise.files import UNREADABLE_NPZ, Array, pack, unpack
 from edgewise.params import DatasetParams
 
 #: The usual CIFAR-10 channel statistics (paper, appendix A).
@@ -75,6 +74,8 @@ def load_dataset(params: DatasetParams) -> Dataset:
     """
     source = SOURCES[params.name](Path(params.root))
     pair = [_class_index(source, label) for label in params.classes]
+    if pair[0] == pair[1]:
+        raise ParameterError("dataset.classes", list(params.classes), "must be two different classes")
     train, test = [], []
     for label, index in zip(params.classes, pair, strict=True):
         members = np.flatnonzero(source.train_labels == index)
@@ -224,7 +225,7 @@ def _npz(root: Path) -> Source:
     try:
         with np.load(root, allow_pickle=False) as file:
             arrays = {name: file[name] for name in names}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except UNREADABLE_NPZ as error:
         allowed = f"must be a readable .npz file with the arrays {', '.join(names)}: {error}"
         raise ParameterError("dataset.root", str(root), allowed) from error
     images = []

@@ -59,7 +59,7 @@ def top_eigenpairs(
     Raises
     ------
     EdgewiseError
-        If the residual is still above `tolerance` after `max_products` products.
+        If the residual is still above `tolerance` after `max_products` products, or a product is not finite.
     """
     size = len(like)
     wanted, carried = min(k, size), min(k + GUARD, size)
@@ -92,6 +92,8 @@ def top_eigenpairs(
 
     while True:
         projected = basis[:used] @ images[:used].T
+        if not bool(projected.isfinite().all()):
+            raise EdgewiseError("compute.dtype: a Hessian-vector product is not finite: use float64 or a smaller lr")
         values, rotation = torch.linalg.eigh((projected + projected.T).double() / 2)
         rotation = rotation.flip(1).T.to(like)
         values = values.flip(0).to(like)

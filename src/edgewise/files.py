@@ -5,6 +5,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from edgewise.errors import EdgewiseError
 
 Array = npt.NDArray[Any]
 Row = dict[str, float]
+
+#: What numpy raises for a file that is no .npz, or is a damaged one, depending on where the damage is.
+UNREADABLE_NPZ = (OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, zlib.error, zipfile.BadZipFile)
 
 
 def pack(arrays: dict[str, Array], about: dict[str, Any]) -> bytes:
@@ -38,7 +42,7 @@ def unpack(content: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         return arrays, json.loads(str(arrays.pop("about")))
-    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except UNREADABLE_NPZ as error:
         raise EdgewiseError(f"not a file of edgewise, or a damaged one: {error}") from error
 
 

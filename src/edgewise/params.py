@@ -93,7 +93,7 @@ class OptimizerParams(Section):
     #: momentum is the heavy ball; adam, with weight_decay, is AdamW.
     name: Literal["gd", "momentum", "nesterov", "sgd", "adam"] = "gd"
     #: Step size.
-    lr: Positive = 0.01
+    lr: Positive = 0.03
     #: beta of momentum and nesterov.
     momentum: Fraction = 0.9
     #: Examples a mini-batch, for sgd.
@@ -141,11 +141,6 @@ class BranchParams(Section):
     def _spacing_fits(self) -> Self:
         if self.checkpoint_every > self.steps:
             raise ValueError(f"checkpoint_every ({self.checkpoint_every}) must be at most steps ({self.steps})")
-        if self.enter_step % self.checkpoint_every or self.enter_step > self.steps - 4:
-            raise ValueError(
-                f"enter_step ({self.enter_step}) must be a multiple of checkpoint_every ({self.checkpoint_every}) and"
-                f" at least 4 less than steps ({self.steps})"
-            )
         return self
 
 
@@ -216,6 +211,19 @@ class Params(Section):
         return branches
 
     @model_validator(mode="after")
+    def _enter_fits(self) -> Self:
+        branch = self.branch
+        if "enter" in self.branches and (
+            branch.enter_step % branch.checkpoint_every or branch.enter_step > branch.steps - 4
+        ):
+            allowed = (
+                f"must be a multiple of branch.checkpoint_every ({branch.checkpoint_every}) and at least 4 less than"
+                f" branch.steps ({branch.steps})"
+            )
+            raise ParameterError("branch.enter_step", branch.enter_step, allowed)
+        return self
+
+    @model_validator(mode="after")
     def _flow_has_a_limit(self) -> Self:
         if "flow" in self.branches and self.optimizer.name == "adam":
             raise ParameterError("branches", self.branches, "gradient flow is not the limit of adam: leave out 'flow'")
@@ -234,8 +242,8 @@ class Params(Section):
         return self
 
 
-def parse_params(text: str) -> Params:
-    """Read the text of a params.yaml.
+def parse_params(text: str | bytes) -> Params:
+    """Read the content of a params.yaml.
 
     Raises
     ------
@@ -245,17 +253,21 @@ def parse_params(text: str) -> Params:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise EdgewiseError(f"params.yaml: not readable as YAML: {error}") from error
+        raise EdgewiseError(f"params.yaml: not readable as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise EdgewiseError("params.yaml: must hold a mapping of parameters")
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        raise EdgewiseError("\n".join(_describe(fault) for fault in error.errors())) from error
+        faults: dict[str, str] = {}
+        for name, message in map(_describe, error.errors()):
+            # A value that may be of several types has a fault for each of them.
+            faults[name] = f"{faults[name]}, or {message.split('; ')[-1]}" if name in faults else f"{name}: {message}"
+        raise EdgewiseError("\n".join(faults.values())) from error
 
 
-def _describe(fault: Any) -> str:
-    """One line of plain words for one pydantic fault."""
+def _describe(fault: Any) -> tuple[str, str]:
+    """The parameter's name and plain words for one pydantic fault."""
     names: list[str] = []
     for part in fault["loc"]:
         if isinstance(part, int):
@@ -264,9 +276,9 @@ def _describe(fault: Any) -> str:
             names.append(str(part))
     name = ".".join(names) or "params.yaml"
     if fault["type"] == "extra_forbidden":
-        return f"{name}: is not a parameter of edgewise; see params.yaml and src/edgewise/params.py"
+        return name, "is not a parameter of edgewise; see params.yaml and src/edgewise/params.py"
     if fault["type"] == "value_error":
         message = str(fault["ctx"]["error"])
     else:
         message = fault["msg"].replace("Input should", "must").replace("should", "must")
-    return f"{name}: was {fault['input']!r}; {message}"
+    return name, f"was {fault['input']!r}; {message}"

@@ -12,10 +12,11 @@ def since_onset(table: pd.DataFrame, t_star: int, spacing: int = 1) -> pd.DataFr
     """Index a run's records by steps since onset, in multiples of `spacing`.
 
     Measurements before onset were made at multiples of `spacing` since initialisation, which are not the same distance
-    from t* in every seed; each is put at the nearest multiple (the later one of two that meet).
+    from t* in every seed; each is put at the nearest multiple (the later one of two as near, so that only the last one
+    can meet another: onset itself, which is kept).
     """
     relative = (table["step"] - t_star).to_numpy()
-    index = pd.Index((np.round(relative / spacing) * spacing).astype(int), name="step")
+    index = pd.Index((np.floor(relative / spacing + 0.5) * spacing).astype(int), name="step")
     placed = table.drop(columns="step").set_index(index)
     return placed[~placed.index.duplicated(keep="last")]
 

@@ -1,0 +1,81 @@
+"""What many tests share: the repository, a small data set, and when a test cannot run here."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import settings
+
+from edgewise.datasets import Dataset, load_dataset
+from edgewise.params import DatasetParams
+
+torch.set_num_threads(1)
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=25, database=None)
+settings.load_profile("repeatable")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+#: A configuration that goes from nothing to the comparison of branches in seconds.
+TINY = {
+    "seeds": [0, 1],
+    "alpha": 3.0,
+    "dataset": {"name": "digits", "n": 200},
+    "prototypes": {"candidates": 10, "trained": 5},
+    "model": {"width": 16, "init_scale": 0.5},
+    "optimizer": {"lr": 0.08},
+    "edge": {"sharpness_every": 10, "max_steps": 500},
+    "branch": {"steps": 30, "checkpoint_every": 10},
+    "compute": {"device": "cpu"},
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--network", action="store_true", help="also run the tests that need the internet")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if "network" in item.keywords and not config.getoption("--network"):
+            item.add_marker(pytest.mark.skip(reason="needs the internet: run with --network"))
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """For subprocesses: this tree's library, one thread, and no progress of other runs."""
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    return load_dataset(DatasetParams(name="digits", n=100))
+
+
+@pytest.fixture
+def write_params(tmp_path: Path) -> Callable[..., Path]:
+    """Write the tiny configuration, with changes in the form section={key: value}, as tmp_path/params.yaml."""
+
+    def write(**changes: object) -> Path:
+        content = dict(TINY)
+        for name, change in changes.items():
+            content[name] = {**TINY.get(name, {}), **change} if isinstance(change, dict) else change
+        path = tmp_path / "params.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

@@ -1,0 +1,107 @@
+"""params.yaml: one truth for the defaults, and one clear error for whatever is wrong."""
+
+import re
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgewise.errors import EdgewiseError
+from edgewise.params import Params, Section, parse_params
+
+
+def test_params_yaml_holds_the_defaults(repository):
+    assert parse_params((repository / "params.yaml").read_text()) == Params()
+
+
+def test_params_yaml_names_every_parameter(repository):
+    def names(section: Section, prefix: str = "") -> set[str]:
+        found: set[str] = set()
+        for name, value in section:
+            found |= names(value, f"{name}.") if isinstance(value, Section) else {prefix + name}
+        return found
+
+    content = yaml.safe_load((repository / "params.yaml").read_text())
+    flat = {
+        f"{k}.{i}" if isinstance(v, dict) else k
+        for k, v in content.items()
+        for i in (v if isinstance(v, dict) else "-")
+    }
+    assert flat == names(Params())
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "was", "allowed"),
+    [
+        ("dataset: {name: imagenet}", "dataset.name", "'imagenet'", "'digits'"),
+        ("dataset: {classes: [3, 3]}", "dataset.classes", "[3, 3]", "two different classes"),
+        ("dataset: {classes: [3]}", "dataset.classes[1]", "[3]", "required"),
+        ("dataset: {classes: 3}", "dataset.classes", "3", "tuple"),
+        ("dataset: {classes: [1, 2, 3]}", "dataset.classes", "[1, 2, 3]", "at most 2"),
+        ("dataset: {classes: [null, 5]}", "dataset.classes[0]", "None", "integer, or must be a valid string"),
+        ("dataset: {n: 7}", "dataset.n", "7", "multiple of 2"),
+        ("dataset: {n: 2}", "dataset.n", "2", "greater than or equal to 4"),
+        ("dataset:", "dataset", "None", "dictionary"),
+        ("alpha: -1", "alpha", "-1", "greater than or equal to 0"),
+        ("alpha: .nan", "alpha", "nan", "finite"),
+        ("alpha: .inf", "alpha", "inf", "finite"),
+        ("alpha: far", "alpha", "'far'", "number"),
+        ("direction: sideways", "direction", "'sideways'", "'coherent' or 'random'"),
+        ("loss: hinge", "loss", "'hinge'", "'mse' or 'ce'"),
+        ("prototypes: {candidates: 500}", "prototypes.candidates", "500", "at most the 400 training images of a class"),
+        ("prototypes: {clusters: 401}", "prototypes.clusters", "401", "at most the 400"),
+        ("prototypes: {trained: 60}", "prototypes", "'trained': 60", "at most candidates (50)"),
+        ("seeds: []", "seeds", "[]", "at least 1"),
+        ("seeds: [1, 2, 1]", "seeds", "[1, 2, 1]", "must not repeat [1]"),
+        ("seeds: 3", "seeds", "3", "list"),
+        ("seeds: [-1]", "seeds[0]", "-1", "greater than or equal to 0"),
+        ("branches: [baseline, leave]", "branches[1]", "'leave'", "'exit'"),
+        ("branches: [exit]", "branches", "['exit']", "must hold 'baseline'"),
+        ("branches: [baseline]", "branches", "['baseline']", "at least one branch to compare"),
+        ("branches: [baseline, exit, exit]", "branches", "['baseline', 'exit', 'exit']", "must not repeat ['exit']"),
+        ("branch: {exit_factor: 1.0}", "branch.exit_factor", "1.0", "less than 1"),
+        ("branch: {exit_factor: 0}", "branch.exit_factor", "0", "greater than 0"),
+        ("branch: {steps: 10}", "branch", "'steps': 10", "checkpoint_every (25) must be at most steps (10)"),
+        ("optimizer: {lr: 0}", "optimizer.lr", "0", "greater than 0"),
+        ("hessian: {tolerance: 1}", "hessian.tolerance", "1", "less than 1"),
+        ("compute: {device: abacus}", "compute.device", "'abacus'", "'cpu'"),
+        ("compute: {chunk_size: 0}", "compute.chunk_size", "0", "greater than or equal to 1"),
+    ],
+)
+def test_a_wrong_value_is_one_line_with_name_value_and_what_is_allowed(text, name, was, allowed):
+    with pytest.raises(EdgewiseError) as caught:
+        parse_params(text)
+    message = str(caught.value)
+    assert message.startswith(f"{name}: was ")
+    assert was in message.removeprefix(name)
+    assert allowed in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(("text", "name"), [("epochs: 1", "epochs"), ("dataset: {path: x}", "dataset.path")])
+def test_an_unknown_key_is_named(text, name):
+    with pytest.raises(EdgewiseError, match=f"^{re.escape(name)}: is not a parameter of edgewise"):
+        parse_params(text)
+
+
+@pytest.mark.parametrize(
+    "content", ["seeds: [1", "a\t: b: c", "{{a}}: 1", b"alpha: \xff\xfe\x00", "alpha: \x00", "", "- 1", "just words"]
+)
+def test_what_is_not_a_mapping_in_yaml_is_said_in_one_line(content):
+    with pytest.raises(EdgewiseError, match=r"\Aparams\.yaml: (not readable as YAML|must hold a mapping)[^\n]*\Z"):
+        parse_params(content)
+
+
+def test_every_fault_has_its_own_line():
+    with pytest.raises(EdgewiseError) as caught:
+        parse_params("{alpha: -1, loss: hinge, optimizer: {lr: 0}}")
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == ["alpha", "loss", "optimizer.lr"]
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_parameters_or_an_edgewise_error(text):
+    try:
+        assert isinstance(parse_params(text), Params)
+    except EdgewiseError as error:
+        assert str(error)  # noqa: PT017 - most texts are an error, some are parameters

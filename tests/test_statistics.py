@@ -1,0 +1,102 @@
+"""Intervals and correlations against scipy and by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from edgewise.statistics import clustered_spearman, mean_interval, mean_over_seeds, spearman
+
+values = st.floats(-1e6, 1e6)
+
+
+@given(st.lists(values, min_size=2, max_size=8).filter(lambda x: np.ptp(x) > 1e-3))
+def test_the_interval_is_scipys_t_interval(sample):
+    interval = mean_interval(sample)
+    low, high = stats.t.interval(0.95, len(sample) - 1, loc=np.mean(sample), scale=stats.sem(sample))
+    assert interval.estimate == pytest.approx(np.mean(sample), rel=1e-9, abs=1e-6)
+    assert (interval.low, interval.high) == pytest.approx((low, high), rel=1e-9, abs=1e-6)
+
+
+def test_a_known_t_interval():
+    interval = mean_interval([1.0, 2.0, 3.0])  # t(0.975, 2) = 4.30265, standard error 1 / sqrt(3)
+    assert (interval.low, interval.high) == pytest.approx(
+        (2 - 4.30265 / math.sqrt(3), 2 + 4.30265 / math.sqrt(3)), 1e-5
+    )
+
+
+def test_one_seed_has_a_mean_and_no_interval():
+    interval = mean_interval([7.0])
+    assert interval.estimate == 7
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)
+
+
+def test_equal_seeds_have_an_interval_of_no_width():
+    assert mean_interval([2.0, 2.0, 2.0]) == mean_interval([2.0, 2.0])
+
+
+def test_arrays_are_averaged_over_their_first_axis_entry_by_entry(rng):
+    sample = rng.standard_normal((4, 3, 2))
+    mean, low, high = mean_over_seeds(sample)
+    assert mean.shape == low.shape == high.shape == (3, 2)
+    for i in range(3):
+        for j in range(2):
+            expected = stats.t.interval(0.95, 3, loc=sample[:, i, j].mean(), scale=stats.sem(sample[:, i, j]))
+            assert (low[i, j], high[i, j]) == pytest.approx(expected)
+
+
+def test_spearman_is_scipys_and_nan_where_it_is_not_defined(rng):
+    x, y = rng.standard_normal(20), rng.integers(0, 4, 20).astype(float)
+    assert spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert spearman(np.array([1.0, 2.0, 3.0]), np.array([5.0, 60.0, 700.0])) == pytest.approx(1)
+    assert math.isnan(spearman(np.ones(5), x[:5]))
+    assert math.isnan(spearman(x[:5], np.ones(5)))
+    assert math.isnan(spearman(x[:1], y[:1]))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_perfect_correlation_in_every_seed_is_certain(sign, rng):
+    x = {seed: rng.standard_normal(6) for seed in range(4)}
+    interval = clustered_spearman({seed: (v, sign * v**3) for seed, v in x.items()})
+    assert (interval.estimate, interval.low, interval.high) == pytest.approx((sign, sign, sign))
+
+
+def test_the_estimate_pools_the_pairs_of_all_seeds(rng):
+    pairs = {seed: (rng.standard_normal(5), rng.standard_normal(5)) for seed in (3, 1, 2)}
+    x, y = (np.concatenate([pairs[seed][side] for seed in pairs]) for side in (0, 1))
+    interval = clustered_spearman(pairs)
+    assert interval.estimate == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert interval.low <= interval.estimate <= interval.high
+
+
+def test_whole_seeds_are_resampled_not_pairs():
+    """With two seeds there are three resamples: both (half of all draws), or either one twice (a quarter each)."""
+    up, down = np.arange(4.0), -np.arange(4.0)
+    interval = clustered_spearman({0: (up, up), 1: (up, down)})
+    assert (interval.low, interval.high) == pytest.approx((-1, 1))
+    same = clustered_spearman({0: (up, up), 1: (up, up)})
+    assert (same.low, same.high) == pytest.approx((1, 1))
+
+
+def test_the_bootstrap_is_the_same_every_time_and_in_every_order(rng):
+    pairs = {seed: (rng.standard_normal(5), rng.standard_normal(5)) for seed in range(3)}
+    first = clustered_spearman(pairs)
+    assert first == clustered_spearman(pairs) == clustered_spearman(dict(reversed(pairs.items())))
+    assert first.low < first.high
+
+
+def test_one_seed_has_a_correlation_and_no_interval(rng):
+    x = rng.standard_normal(6)
+    interval = clustered_spearman({0: (x, x)})
+    assert interval.estimate == pytest.approx(1)
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)
+
+
+def test_the_t_interval_covers_the_truth_as_often_as_it_says(rng):
+    _, low, high = mean_over_seeds(rng.standard_normal((3, 4000)))
+    assert ((low < 0) & (high > 0)).mean() == pytest.approx(0.95, abs=0.015)
