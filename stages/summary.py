@@ -11,6 +11,7 @@ from edgewise.claims import as_markdown, judge
 from edgewise.comparison import SeedRecords, Setting, plot_tables
 from edgewise.edge import RULE_COLUMN, rule_window
 from edgewise.errors import EdgewiseError
+from edgewise.evaluation import Evaluations, evaluation_plots, ood_metrics, robustness_metrics
 from edgewise.files import unpack
 from edgewise.metrics import control_metrics, edge_metrics, selectivity_metrics
 from edgewise.optimizers import build_optimizer
@@ -23,13 +24,17 @@ def main(params: Params) -> None:
     prototypes = Prototypes.from_bytes(read(PROTOTYPES))
     seeds = {seed: load_seed(params, prototypes, seed) for seed in params.seeds}
     controls = (prototypes.control_coherent.distance, prototypes.control_random.distance)
+    evaluations = {seed: load_evaluations(params, seed, records.second_onset()) for seed, records in seeds.items()}
     claims = judge(params, seeds)
     write_json(METRICS / "edge.json", edge_metrics(seeds))
     write_json(METRICS / "selectivity.json", selectivity_metrics(seeds))
     write_json(METRICS / "control.json", control_metrics(seeds, *controls))
+    write_json(METRICS / "robustness.json", robustness_metrics(evaluations))
+    write_json(METRICS / "ood.json", ood_metrics(evaluations))
     write_json(METRICS / "claims.json", {"claims": claims})
     (METRICS / "claims.md").write_text(as_markdown(claims, len(seeds)))
-    for name, table in plot_tables(seeds).items():
+    onsets = {seed: records.t_star for seed, records in seeds.items()}
+    for name, table in (plot_tables(seeds) | evaluation_plots(evaluations, onsets)).items():
         write_plot(name, table)
 
 
@@ -48,10 +53,6 @@ def load_seed(params: Params, prototypes: Prototypes, seed: int) -> SeedRecords:
     """The records of one seed."""
     optimizer = build_optimizer(params.optimizer)
     runs = ("base", *params.branches)
-
-    def table(run: str, name: str) -> pd.DataFrame:
-        return pd.read_csv(io.BytesIO(read(records_folder(seed, run) / name)))
-
     train = prototypes.train
     return SeedRecords(
         setting=Setting(
@@ -64,13 +65,27 @@ def load_seed(params: Params, prototypes: Prototypes, seed: int) -> SeedRecords:
             sharpness_every=params.edge.sharpness_every,
             enter_step=params.branch.enter_step,
         ),
-        steps={run: table(run, "steps.csv") for run in runs},
-        hessian={run: table(run, "hessian.csv") for run in runs},
+        steps={run: load_table(seed, run, "steps") for run in runs},
+        hessian={run: load_table(seed, run, "hessian") for run in runs},
         examples={run: unpack(read(records_folder(seed, run) / "examples.npz"))[0] for run in ("base", "baseline")},
         distance=train.distance[train.group == NATURAL],
         group_distance={group: float(np.median(train.distance[train.group == group])) for group in GROUPS},
-        control=table("base", "control.csv"),
+        control=load_table(seed, "base", "control"),
     )
+
+
+def load_evaluations(params: Params, seed: int, t_star_star: int | None) -> Evaluations:
+    """What the robustness and ood stages recorded of one seed."""
+    return Evaluations(
+        robustness={branch: load_table(seed, branch, "robustness") for branch in params.branches},
+        ood={branch: load_table(seed, branch, "ood") for branch in params.branches},
+        t_star_star=t_star_star,
+    )
+
+
+def load_table(seed: int, run: str, name: str) -> pd.DataFrame:
+    """One table of the records of a run."""
+    return pd.read_csv(io.BytesIO(read(records_folder(seed, run) / f"{name}.csv")))
 
 
 if __name__ == "__main__":

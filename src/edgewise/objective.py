@@ -73,6 +73,10 @@ class Objective:
         """The same objective on the examples that the mask or index `members` picks."""
         return Objective(self.model, self.loss, self.x[members], self.y[members], self.chunk_size)
 
+    def with_inputs(self, x: Tensor) -> "Objective":
+        """The same objective and labels on other inputs x [n, ...]."""
+        return Objective(self.model, self.loss, x, self.y, self.chunk_size)
+
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         """The network's outputs [m, classes] for inputs x [m, ...]."""
         views = theta.split(self._sizes)

@@ -17,6 +17,13 @@ Natural = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
 
+def _must_ascend(values: list[float], falling: bool = False) -> list[float]:
+    """`values`, if each is larger (smaller, if `falling`) than the one before it."""
+    if values != sorted(set(values), reverse=falling):
+        raise ValueError(f"must {'descend' if falling else 'ascend'}, without repeats")
+    return values
+
+
 class Section(BaseModel):
     """A part of params.yaml: unknown keys, nan and infinity are errors."""
 
@@ -162,6 +169,69 @@ class ControlParams(Section):
     draws: Annotated[int, Field(ge=20)] = 200
 
 
+class RobustnessParams(Section):
+    """The attacks on the networks of every branch (paper, figure 9)."""
+
+    #: Norm of the perturbation, over the whole image.
+    norm: Literal["linf", "l2"] = "linf"
+    #: Radii of the balls, in steps of an 8-bit pixel: 8 is 8/255 of the range from 0 to 1. 0 is always measured too.
+    epsilons: Annotated[list[Positive], Field(min_length=1)] = [4, 8, 16, 32]
+    #: What PGD climbs. loss: the training loss; margin: the other output less the label's (for CE they are the same).
+    maximise: Literal["loss", "margin"] = "loss"
+    #: Of one run of PGD.
+    steps: Count = 10
+    #: Of one step of PGD, as a fraction of epsilon.
+    step_size: Positive = 0.25
+    #: Runs of PGD; the first goes on from the best perturbation of the smaller epsilons, the others start at random.
+    restarts: Count = 2
+    #: At most so many test images are attacked, evenly spaced over the test split; of the held-out groups, all.
+    examples: Count = 200
+    #: Every so many checkpoints are attacked, and the last. Odd, as the default checkpoints are an odd number of steps
+    #: apart: the iterates at the edge sit on opposite walls of the valley by turns, and both should be seen.
+    every: Count = 3
+    #: Seeds the random starts.
+    seed: Natural = 0
+
+    @field_validator("epsilons")
+    @classmethod
+    def _ascending(cls, values: list[float]) -> list[float]:
+        return _must_ascend(values)
+
+
+class OodParams(Section):
+    """Test inputs that are displaced (paper, figure 10) or corrupted."""
+
+    #: Displacements of the test inputs, in units of v_diff.
+    alphas: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)] = [0, 1, 2, 3, 5, 10]
+    #: Standard deviation of the noise, in units of the pixels' range, one a severity.
+    gaussian_noise: Annotated[list[Positive], Field(min_length=1)] = [0.08, 0.12, 0.18, 0.26, 0.38]
+    #: Fraction of the contrast that is left, one a severity.
+    contrast: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)] = [0.4, 0.3, 0.2, 0.1, 0.05]
+    #: Standard deviation of the blur, in pixels, one a severity.
+    gaussian_blur: Annotated[list[Positive], Field(min_length=1)] = [0.5, 1, 1.5, 2, 3]
+    #: Every so many checkpoints are evaluated, and the last; odd, as in robustness.
+    every: Count = 1
+    #: Seeds the noise and the random directions.
+    seed: Natural = 0
+
+    @field_validator("alphas", "gaussian_noise", "gaussian_blur")
+    @classmethod
+    def _ascending(cls, values: list[float]) -> list[float]:
+        return _must_ascend(values)
+
+    @field_validator("contrast")
+    @classmethod
+    def _descending(cls, values: list[float]) -> list[float]:
+        return _must_ascend(values, falling=True)
+
+    @model_validator(mode="after")
+    def _as_many_severities(self) -> Self:
+        counts = {name: len(getattr(self, name)) for name in ("gaussian_noise", "contrast", "gaussian_blur")}
+        if len(set(counts.values())) > 1:
+            raise ValueError(f"must hold as many severities of each corruption, has {counts}")
+        return self
+
+
 class ComputeParams(Section):
     """Where and how numbers are computed."""
 
@@ -191,6 +261,8 @@ class Params(Section):
     branch: BranchParams = BranchParams()
     hessian: HessianParams = HessianParams()
     control: ControlParams = ControlParams()
+    robustness: RobustnessParams = RobustnessParams()
+    ood: OodParams = OodParams()
     compute: ComputeParams = ComputeParams()
 
     @field_validator("seeds", "branches")
