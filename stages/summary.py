@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from edgewise.claims import as_markdown, judge
 from edgewise.comparison import SeedRecords, Setting, plot_tables
 from edgewise.edge import RULE_COLUMN, rule_window
 from edgewise.errors import EdgewiseError
-from edgewise.evaluation import Evaluations, evaluation_plots, ood_metrics, robustness_metrics
+from edgewise.evaluation import Evaluations, dominance_pairs, evaluation_plots, ood_metrics, robustness_metrics
 from edgewise.files import unpack
 from edgewise.metrics import control_metrics, edge_metrics, selectivity_metrics
 from edgewise.optimizers import build_optimizer
@@ -23,15 +24,21 @@ def main(params: Params) -> None:
     require_verified_branches()
     prototypes = Prototypes.from_bytes(read(PROTOTYPES))
     seeds = {seed: load_seed(params, prototypes, seed) for seed in params.seeds}
-    controls = (prototypes.control_coherent.distance, prototypes.control_random.distance)
     evaluations = {seed: load_evaluations(params, seed, records.second_onset()) for seed, records in seeds.items()}
+    pairs = dominance_pairs(evaluations, {seed: records.hessian["baseline"] for seed, records in seeds.items()})
+    seeds = {seed: replace(records, dominance=pairs[pairs["seed"] == seed]) for seed, records in seeds.items()}
     claims = judge(params, seeds)
-    write_json(METRICS / "edge.json", edge_metrics(seeds))
-    write_json(METRICS / "selectivity.json", selectivity_metrics(seeds))
-    write_json(METRICS / "control.json", control_metrics(seeds, *controls))
-    write_json(METRICS / "robustness.json", robustness_metrics(evaluations))
-    write_json(METRICS / "ood.json", ood_metrics(evaluations))
-    write_json(METRICS / "claims.json", {"claims": claims})
+
+    controls = (prototypes.control_coherent.distance, prototypes.control_random.distance)
+    for name, metrics in {
+        "claims": {"claims": claims},
+        "control": control_metrics(seeds, *controls),
+        "edge": edge_metrics(seeds),
+        "ood": ood_metrics(evaluations),
+        "robustness": robustness_metrics(evaluations),
+        "selectivity": selectivity_metrics(seeds),
+    }.items():
+        write_json(METRICS / f"{name}.json", metrics)
     (METRICS / "claims.md").write_text(as_markdown(claims, len(seeds)))
     onsets = {seed: records.t_star for seed, records in seeds.items()}
     for name, table in (plot_tables(seeds) | evaluation_plots(evaluations, onsets)).items():

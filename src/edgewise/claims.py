@@ -16,7 +16,7 @@ from edgewise.comparison import SeedRecords, Seeds
 from edgewise.metrics import delta_interval, selector_advantage, selector_score
 from edgewise.params import Params
 from edgewise.prototypes import GROUPS
-from edgewise.statistics import Interval, mean_interval, spearman
+from edgewise.statistics import Interval, clustered_spearman, mean_interval, spearman
 
 Verdict = Literal["holds", "fails", "undecided"]
 
@@ -84,6 +84,21 @@ def coupling_correlation(records: SeedRecords) -> float:
     table = pd.concat([records.hessian["base"].iloc[:-1], records.hessian["baseline"]])
     sides = [table[[f"{quantity}_{group}" for group in GROUPS]].to_numpy().ravel() for quantity in COUPLED]
     return spearman(*sides)
+
+
+def advantage(evaluation: str) -> Callable[[Seeds], Interval]:
+    """Advantage of the edge branch over the exit branch in one evaluation on unseen data; positive: it is better."""
+    return per_seed(lambda r: float(r.dominance.set_index("evaluation")["advantage"][evaluation]))
+
+
+def dominance_correlation(seeds: Seeds) -> Interval:
+    """Rank correlation, over (seed, evaluation), of the evaluated group's share of influence with the advantage."""
+    return clustered_spearman(
+        {
+            seed: (r.dominance["influence_share"].to_numpy(), r.dominance["advantage"].to_numpy())
+            for seed, r in seeds.items()
+        }
+    )
 
 
 COUPLED = ("curvature_influence", "sharpness_coupling")
@@ -175,6 +190,34 @@ CLAIMS = [
         per_seed(lambda r: float(r.hessian["baseline"]["centroid_correlation"].iloc[-1])),
         -1,
         paper="< 0",
+    ),
+    Claim(
+        "9",
+        "the edge branch is more accurate under attack",
+        advantage("adversarial_test"),
+        paper="> 0 after t**",
+        applies=lambda params: mse(params) and params.alpha == 3,
+    ),
+    Claim(
+        "9",
+        "the edge branch is less accurate under attack",
+        advantage("adversarial_test"),
+        -1,
+        paper="< 0",
+        applies=lambda params: mse(params) and params.alpha == 10,
+    ),
+    Claim(
+        "10",
+        "the edge branch has the smaller loss on far displaced test inputs",
+        advantage("displaced_test"),
+        paper="about 0 at alpha = 3, > 0 at alpha = 10",
+        applies=mse,
+    ),
+    Claim(
+        "9, 10",
+        "the edge branch is at an advantage on unseen data where their group dominates v1 (rank correlation)",
+        dominance_correlation,
+        paper="> 0",
     ),
     Claim(
         "22",

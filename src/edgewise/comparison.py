@@ -1,7 +1,7 @@
 """The comparison of branches over seeds: from the records of the runs to the tables that people read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -54,6 +54,7 @@ class SeedRecords:
     distance : [n], centroid distance of the natural examples
     group_distance : median centroid distance by group
     control : at onset, by displacement
+    dominance : who dominates v1 and who is at an advantage on unseen data (`evaluation.dominance_pairs`)
     """
 
     setting: Setting
@@ -63,6 +64,7 @@ class SeedRecords:
     distance: Array
     group_distance: Mapping[str, float]
     control: pd.DataFrame
+    dominance: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def t_star(self) -> int:
@@ -175,8 +177,14 @@ def plot_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
         "examples": examples_at_moments(records[0]),
         "control": over_seeds([control_along_baseline(r) for r in records]),
         "control_alpha": over_seeds([r.control.set_index("alpha")[CONTROL_COLUMNS] for r in records]),
+        "dominance": dominance_table(seeds),
         "coupling": pd.concat(coupling(seed, r) for seed, r in seeds.items()).set_index("group"),
     }
+
+
+def dominance_table(seeds: Seeds) -> pd.DataFrame:
+    """Who dominates v1 and who is at an advantage on unseen data, over all seeds."""
+    return pd.concat([records.dominance for records in seeds.values()]).set_index("seed")
 
 
 def control_along_baseline(records: SeedRecords) -> pd.DataFrame:
