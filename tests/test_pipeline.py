@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,8 @@ class Repository:
 
     def __init__(self, source: Path, folder: Path) -> None:
         self.folder = folder
+        self.first: set[str] = set()
+        self.outcome: dict[str, bytes] = {}
         self.environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -78,18 +80,23 @@ class Repository:
 
 
 @pytest.fixture(scope="module")
-def new_repository(tmp_path_factory, repository) -> Callable[[], Repository]:
-    return lambda: Repository(repository, tmp_path_factory.mktemp("pipeline"))
+def pipelines(repository, tmp_path_factory) -> list[Repository]:
+    """Two repositories in different folders, in each of which `dvc repro` has run once (both at the same time)."""
+
+    def reproduced(folder: Path) -> Repository:
+        made = Repository(repository, folder)
+        made.first = made.ran("repro")
+        made.outcome = made.results()
+        made.commit()
+        return made
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(reproduced, [tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("another")]))
 
 
-@pytest.fixture(scope="module")
-def pipeline(new_repository) -> Repository:
-    """A repository in which `dvc repro` has run once and its results are committed."""
-    made = new_repository()
-    made.first = made.ran("repro")
-    made.commit()
-    made.outcome = made.results()
-    return made
+@pytest.fixture
+def pipeline(pipelines) -> Repository:
+    return pipelines[0]
 
 
 def every_stage(repository: Repository, seeds: list[int]) -> set[str]:
@@ -116,6 +123,16 @@ def test_the_first_run_runs_every_stage_and_the_second_none(pipeline):
     assert pipeline.is_up_to_date()
     assert pipeline.results() == pipeline.outcome
     assert {"metrics/edge.json", "metrics/selectivity.json", "plots/delta_loss.csv"} <= set(pipeline.outcome)
+
+
+def test_two_folders_have_the_same_bytes(pipelines):
+    one, another = pipelines
+    assert one.outcome == another.outcome
+    for name in ("dataset.npz", "prototypes.npz"):
+        assert (one.folder / "data" / name).read_bytes() == (another.folder / "data" / name).read_bytes()
+    files = [path.relative_to(one.folder) for path in (one.folder / "data").rglob("*") if path.is_file()]
+    assert len(files) > 20
+    assert all((one.folder / path).read_bytes() == (another.folder / path).read_bytes() for path in files)
 
 
 def test_a_new_seed_runs_that_seed_alone_and_back_again_gives_the_same_bytes(pipeline):
@@ -174,9 +191,3 @@ def test_going_back_to_the_first_parameters_gives_the_first_bytes_from_the_cache
     assert all("@" not in stage for stage in ran), ran
     assert pipeline.results() == pipeline.outcome
     assert pipeline.is_up_to_date()
-
-
-def test_another_folder_gives_the_same_bytes(pipeline, new_repository):
-    other = new_repository()
-    other.dvc("repro")
-    assert other.results() == pipeline.outcome

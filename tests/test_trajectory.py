@@ -1,6 +1,7 @@
 """How a run is stored: what comes back, and what damage does."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewise.errors import EdgewiseError
-from edgewise.files import pack, unpack, write_rows
+from edgewise.files import pack, unpack, write_atomically, write_rows
 from edgewise.optimizers import State
 from edgewise.trajectory import Journal, checkpoints, load_state
 
@@ -156,3 +157,22 @@ def test_records_are_plain_csv_that_reads_back_exactly(tmp_path):
     assert header == "step,time,loss,secant_sharpness"
     assert first.endswith(",")
     assert [float(field) for field in second.split(",")] == list(ROWS[1].values())
+
+
+def test_a_write_that_is_cut_short_leaves_the_old_file_whole(tmp_path, monkeypatch):
+    path = tmp_path / "snapshot.npz"
+    write_atomically(path, b"the old content")
+    whole_write = Path.write_bytes
+
+    def half_write(self, content):
+        whole_write(self, content[: len(content) // 2])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", half_write)
+        with pytest.raises(KeyboardInterrupt):
+            write_atomically(path, b"the new content")
+    assert path.read_bytes() == b"the old content"
+    write_atomically(path, b"the new content")
+    assert [file.name for file in tmp_path.iterdir()] == ["snapshot.npz"]
+    assert path.read_bytes() == b"the new content"
