@@ -177,6 +177,7 @@ def _fault(model: nn.Module, input_shape: tuple[int, ...], outputs: int) -> str 
         return "has no parameters to train"
     before = {key: buffer.clone() for key, buffer in model.named_buffers()}
     images = torch.randn((2, *input_shape), generator=torch.Generator().manual_seed(0))
+    images[1] *= 3  # so that statistics of both are not those of one
     with torch.no_grad():
         together, again = model(images), model(images)
         updated = [key for key, buffer in model.named_buffers() if not torch.equal(buffer, before[key])]
