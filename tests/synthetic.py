@@ -13,6 +13,7 @@ from edgewise.prototypes import GROUPS
 LR, THRESHOLD, EXIT_THRESHOLD = 0.1, 20.0, 200.0
 T_STAR, STEPS, SPACING, ENTER_STEP = 6, 8, 4, 4
 NATURALS = 20
+FOUR = ("baseline", "exit", "enter", "flow")
 
 
 def by_group(*values: float) -> dict[str, float]:
