@@ -10,6 +10,10 @@ from torchdiffeq import odeint
 
 from edgewise.optimizers import Optimizer, State
 
+#: The way gone in a step is first taken to be lr times the gradient. Where the flow is stiff that is too much, and so
+#: would the error be that is relative to it: from this factor on the step is repeated.
+OVERESTIMATE = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class GradientFlow(Optimizer):
@@ -39,13 +43,27 @@ class GradientFlow(Optimizer):
             theta = state.theta + way
             return -self.gradient(theta) - self.weight_decay * theta
 
-        way = odeint(
-            velocity,
-            torch.zeros_like(state.theta),
-            torch.tensor([0.0, self.lr], dtype=torch.float64, device=state.theta.device),
-            method="dopri5",
-            rtol=self.tolerance,
-            atol=self.tolerance * self.lr * gradient.square().mean().sqrt().item(),
-            options={"first_step": self.lr},
-        )[-1]
+        def way_gone(expected: float) -> Tensor:
+            """The way from `state`, where its entries are expected to be of this size."""
+            path: Tensor = odeint(
+                velocity,
+                torch.zeros_like(state.theta),
+                torch.tensor([0.0, self.lr], dtype=torch.float64, device=state.theta.device),
+                method="dopri5",
+                rtol=self.tolerance,
+                atol=self.tolerance * expected,
+                options={"first_step": self.lr},
+            )
+            return path[-1]
+
+        expected = self.lr * _size(self._decayed(state, gradient))
+        way = way_gone(expected) if expected > 0 else torch.zeros_like(state.theta)
+        while expected > OVERESTIMATE * _size(way) > 0:
+            expected = _size(way)
+            way = way_gone(expected)
         return self._after(state, state.theta + way, **state.buffers)
+
+
+def _size(vector: Tensor) -> float:
+    """The root mean square of a vector [P]."""
+    return vector.square().mean().sqrt().item()
