@@ -59,18 +59,21 @@ def compare_states(objectives: Mapping[str, Objective], one: State, other: State
     """How far two states are apart, in parameters and in every group's gradient.
 
     The largest absolute difference of the parameters and of the optimiser's vectors, and over the groups that of the
-    gradient norms (relative) and of the directions (1 - cosine).
+    gradient norms (relative) and of the directions (1 - cosine). A vector of the optimiser's that a state does not have
+    is zero.
     """
-    vectors = [(one.theta, other.theta), *((vector, other.buffers[name]) for name, vector in one.buffers.items())]
+    vectors = [(one.theta, other.theta)]
+    vectors += [(one.buffer(name), other.buffer(name)) for name in {**one.buffers, **other.buffers}]
     norms, directions = [], []
     for objective in objectives.values():
         first, second = (objective.gradient(state.theta).double() for state in (one, other))
-        norms.append(abs((first.norm() - second.norm()) / first.norm().clamp_min(1e-30)).item())
-        directions.append(1 - torch.nn.functional.cosine_similarity(first, second, dim=0).item())
-    return {
-        "parameters": max((a.double() - b.double()).abs().max().item() for a, b in vectors),
-        "gradient_norms": max(norms),
-        "gradient_directions": max(directions),
+        lengths = [gradient.norm().clamp_min(1e-30) for gradient in (first, second)]
+        norms.append((first.norm() - second.norm()).abs() / lengths[0])
+        directions.append((first / lengths[0] - second / lengths[1]).square().sum() / 2)
+    return {  # torch's maximum is nan if anything is
+        "parameters": torch.stack([(a.double() - b.double()).abs().max() for a, b in vectors]).max().item(),
+        "gradient_norms": torch.stack(norms).max().item(),
+        "gradient_directions": torch.stack(directions).max().item(),
     }
 
 
