@@ -1,5 +1,6 @@
 """Intervals and correlations against scipy and by hand."""
 
+import itertools
 import math
 
 import numpy as np
@@ -8,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from edgewise.statistics import clustered_spearman, mean_interval, mean_over_seeds, spearman
+from edgewise.statistics import (
+    bootstrap_over_seeds,
+    bootstrap_spearman,
+    clustered_spearman,
+    mean_interval,
+    mean_over_seeds,
+    permutation_p_value,
+    spearman,
+)
 
 values = st.floats(-1e6, 1e6)
 
@@ -100,3 +109,95 @@ def test_one_seed_has_a_correlation_and_no_interval(rng):
 def test_the_t_interval_covers_the_truth_as_often_as_it_says(rng):
     _, low, high = mean_over_seeds(rng.standard_normal((3, 4000)))
     assert ((low < 0) & (high > 0)).mean() == pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize(("value", "expected"), [(5.0, 1 / 5), (3.0, 3 / 5), (2.5, 3 / 5), (0.0, 1.0)])
+def test_the_p_value_counts_the_draws_at_least_as_large_and_the_value_itself(value, expected):
+    assert permutation_p_value(value, np.array([1.0, 2.0, 3.0, 4.0])) == pytest.approx(expected)
+
+
+def test_p_values_of_the_null_itself_are_uniform(rng):
+    p = np.array([permutation_p_value(value, rng.standard_normal(99)) for value in rng.standard_normal(2000)])
+    assert p.min() >= 0.01
+    for level in (0.05, 0.25, 0.5, 0.9):
+        assert (p <= level + 1e-12).mean() == pytest.approx(level, abs=0.035)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_bootstrap_of_pairs_is_about_scipys_correlation(rng, ties):
+    x = rng.standard_normal(60)
+    y = x + rng.standard_normal(60)
+    if ties:
+        x, y = x.round(), y.round()
+    interval = bootstrap_spearman(x, y)
+    assert interval.estimate == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert interval.low < interval.estimate < interval.high
+    assert interval == bootstrap_spearman(x, y)
+    flipped = bootstrap_spearman(-x, y)
+    assert (flipped.estimate, flipped.low, flipped.high) == pytest.approx(
+        (-interval.estimate, -interval.high, -interval.low)
+    )
+
+
+def test_the_bootstrap_of_pairs_is_scipys_own_but_for_the_draws(rng):
+    x = rng.standard_normal(80)
+    y = 0.7 * x + rng.standard_normal(80)
+    ours = bootstrap_spearman(x, y)
+    theirs = stats.bootstrap(
+        (x, y),
+        lambda a, b: stats.spearmanr(a, b).statistic,
+        paired=True,
+        vectorized=False,
+        n_resamples=999,
+        method="percentile",
+        random_state=1,
+    ).confidence_interval
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.04)
+
+
+def test_the_bootstrap_of_pairs_covers_the_truth_about_as_often_as_it_says(rng, monkeypatch):
+    """For a normal pair with correlation r, Spearman's is 6 / pi asin(r / 2)."""
+    monkeypatch.setattr("edgewise.statistics.RESAMPLES", 200)
+    truth = 6 / np.pi * np.arcsin(0.25)
+    covered = 0
+    for _ in range(150):
+        x, noise = rng.standard_normal((2, 60))
+        interval = bootstrap_spearman(x, 0.5 * x + np.sqrt(0.75) * noise)
+        covered += interval.low <= truth <= interval.high
+    assert 0.88 <= covered / 150 <= 0.99
+
+
+def test_a_correlation_that_is_not_defined_has_no_interval():
+    for x, y in ((np.ones(5), np.arange(5.0)), (np.ones(1), np.ones(1))):
+        interval = bootstrap_spearman(x, y)
+        assert np.isnan([interval.estimate, interval.low, interval.high]).all()
+
+
+def test_the_bootstrap_over_seeds_resamples_seeds_as_many_as_there_are(rng):
+    value = dict(zip((11, 12, 13, 14), rng.standard_normal(4), strict=True))
+    drawn = []
+
+    def mean(chosen):
+        drawn.append(tuple(chosen))
+        return float(np.mean([value[seed] for seed in chosen]))
+
+    interval = bootstrap_over_seeds(list(value), mean)
+    assert interval.estimate == pytest.approx(np.mean(list(value.values())))
+    assert all(len(chosen) == 4 and set(chosen) <= set(value) for chosen in drawn)
+    every = [np.mean(s) for s in itertools.product(value.values(), repeat=4)]  # the exact bootstrap distribution
+    spread = np.ptp(every)
+    assert (interval.low, interval.high) == pytest.approx(np.quantile(every, [0.025, 0.975]), abs=0.05 * spread)
+
+
+def test_the_bootstrap_over_seeds_does_not_depend_on_their_order(rng):
+    value = rng.standard_normal(3)
+    first, other = (bootstrap_over_seeds(order, lambda c: float(np.mean(value[c]))) for order in ([0, 1, 2], [2, 0, 1]))
+    assert (first.low, first.high) == (other.low, other.high)
+
+
+def test_one_seed_gives_the_score_and_no_interval_and_undefined_scores_are_left_out():
+    alone = bootstrap_over_seeds([4], lambda chosen: 2.0)
+    assert alone.estimate == 2
+    assert np.isnan([alone.low, alone.high]).all()
+    interval = bootstrap_over_seeds([0, 1], lambda chosen: math.nan if chosen == [0, 0] else float(sum(chosen)))
+    assert (interval.low, interval.high) == (1, 2)
