@@ -40,15 +40,15 @@ def remove_undeclared(params: Params) -> None:
     """Remove what runs left whose seed or branch params.yaml no longer names.
 
     DVC leaves the files of a dropped matrix item in the workspace, and the stages from here on depend on the folders
-    that hold them.
+    that hold them. Other files there are left alone (a pattern that ends in a slash finds folders only).
     """
     declared = [(seed, run) for seed in params.seeds for run in ("base", *params.branches)]
     for root, folder_of in ((CHECKPOINTS, checkpoints_folder), (RECORDS, records_folder)):
         kept = {folder_of(seed, run) for seed, run in declared}
-        for folder in root.glob("*/*"):
+        for folder in root.glob("*/*/"):
             if folder not in kept:
                 shutil.rmtree(folder)
-        for folder in root.glob("*"):
+        for folder in root.glob("*/"):
             if not any(folder.iterdir()):
                 folder.rmdir()
 
