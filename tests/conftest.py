@@ -1,6 +1,8 @@
 """What many tests share: the repository, a small data set, and when a test cannot run here."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,19 +63,45 @@ def digits() -> Dataset:
     return load_dataset(DatasetParams(name="digits", n=100))
 
 
+def tiny(**changes: object) -> str:
+    """The tiny configuration as the text of a params.yaml, with changes in the form section={key: value}."""
+    content = dict(TINY)
+    for name, change in changes.items():
+        content[name] = {**TINY.get(name, {}), **change} if isinstance(change, dict) else change
+    return yaml.safe_dump(content)
+
+
 @pytest.fixture
 def write_params(tmp_path: Path) -> Callable[..., Path]:
     """Write the tiny configuration, with changes in the form section={key: value}, as tmp_path/params.yaml."""
 
     def write(**changes: object) -> Path:
-        content = dict(TINY)
-        for name, change in changes.items():
-            content[name] = {**TINY.get(name, {}), **change} if isinstance(change, dict) else change
         path = tmp_path / "params.yaml"
-        path.write_text(yaml.safe_dump(content))
+        path.write_text(tiny(**changes))
         return path
 
     return write
+
+
+@pytest.fixture
+def stage(
+    tmp_path: Path, repository: Path, environment: dict[str, str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run stages/<name>.py with options in the temporary folder."""
+
+    def run(name: str, *options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(repository / "stages" / f"{name}.py"), *options]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def assert_one_error(result: subprocess.CompletedProcess[str], *parts: str) -> None:
+    assert result.returncode != 0
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    for part in parts:
+        assert part in result.stderr
 
 
 @pytest.fixture

@@ -6,31 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-
-
-@pytest.fixture
-def stage(tmp_path, repository, environment) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run stages/<name>.py with options in the temporary folder."""
-
-    def run(name: str, *options: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(repository / "stages" / f"{name}.py"), *options]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-
-    return run
-
-
-def assert_one_error(result: subprocess.CompletedProcess[str], *parts: str) -> None:
-    assert result.returncode != 0
-    assert result.stderr.startswith("error: ")
-    assert len(result.stderr.splitlines()) == 1, result.stderr
-    for part in parts:
-        assert part in result.stderr
+from conftest import assert_one_error
 
 
 @pytest.mark.parametrize(
