@@ -45,10 +45,10 @@ def remove_undeclared(params: Params) -> None:
     declared = [(seed, run) for seed in params.seeds for run in ("base", *params.branches)]
     for root, folder_of in ((CHECKPOINTS, checkpoints_folder), (RECORDS, records_folder)):
         kept = {folder_of(seed, run) for seed, run in declared}
-        for folder in root.glob("*/*"):
+        for folder in root.glob("*/*/"):
             if folder not in kept:
                 shutil.rmtree(folder)
-        for folder in root.glob("*"):
+        for folder in root.glob("*/"):
             if not any(folder.iterdir()):
                 folder.rmdir()
 

@@ -29,6 +29,13 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_booleans(cls, value: Any) -> Any:
+        if any(isinstance(item, bool) for item in (value if isinstance(value, list) else [value])):
+            raise ValueError("no parameter is true or false")
+        return value
+
 
 class DatasetParams(Section):
     """Which images, as a binary problem (spec: CIFAR-10 automobile/truck)."""
