@@ -16,9 +16,20 @@ def test_on_a_quadratic_it_is_the_rayleigh_quotient_of_the_step(seed, size):
     rng = np.random.default_rng(seed)
     half = rng.standard_normal((size, size))
     a, theta, v = half + half.T, rng.standard_normal(size), rng.standard_normal(size)
-    points = [torch.from_numpy(p) for p in (theta, a @ theta, theta + v, a @ (theta + v))]
+    displacement, change = (torch.from_numpy(d) for d in ((theta + v) - theta, a @ (theta + v) - a @ theta))
     expected = v @ a @ v / (v @ v)
-    assert secant_sharpness(*points) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    assert secant_sharpness(displacement, change) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@given(seed=st.integers(0, 10_000), size=st.integers(1, 12))
+def test_with_a_preconditioner_it_is_the_rayleigh_quotient_of_the_preconditioned_hessian(seed, size):
+    rng = np.random.default_rng(seed)
+    half = rng.standard_normal((size, size))
+    a, v, diagonal = half + half.T, rng.standard_normal(size), rng.uniform(0.1, 10, size)
+    u, root = np.sqrt(diagonal) * v, np.diag(diagonal**-0.5)
+    expected = u @ root @ a @ root @ u / (u @ u)
+    found = secant_sharpness(*(torch.from_numpy(x) for x in (v, a @ v, diagonal)))
+    assert found == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 def test_along_an_eigenvector_it_is_the_eigenvalue():
@@ -26,12 +37,13 @@ def test_along_an_eigenvector_it_is_the_eigenvalue():
     start = torch.tensor([1.0, 1.0])
     for step, eigenvalue in (([0.5, 0.0], 7.0), ([0.0, 0.5], -2.0)):
         end = start + torch.tensor(step)
-        assert secant_sharpness(start, a @ start, end, a @ end) == pytest.approx(eigenvalue)
+        assert secant_sharpness(end - start, a @ end - a @ start) == pytest.approx(eigenvalue)
 
 
 def test_no_step_has_no_curvature():
-    point = torch.ones(3)
-    assert math.isnan(secant_sharpness(point, point, point, point))
+    nothing = torch.zeros(3)
+    assert math.isnan(secant_sharpness(nothing, nothing))
+    assert math.isnan(secant_sharpness(nothing, nothing, torch.ones(3)))
 
 
 @pytest.mark.parametrize(

@@ -57,9 +57,13 @@ def test_params_yaml_names_every_parameter(repository):
         ("seeds: 3", "seeds", "3", "list"),
         ("seeds: [-1]", "seeds[0]", "-1", "greater than or equal to 0"),
         ("branches: [baseline, leave]", "branches[1]", "'leave'", "'exit'"),
-        ("branches: [exit]", "branches", "['exit']", "must hold 'baseline'"),
-        ("branches: [baseline]", "branches", "['baseline']", "at least one branch to compare"),
+        ("branches: [exit]", "branches", "['exit']", "must hold 'baseline' and 'exit'"),
+        ("branches: [baseline]", "branches", "['baseline']", "must hold 'baseline' and 'exit'"),
+        ("branches: [baseline, enter, flow]", "branches", "['baseline', 'enter', 'flow']", "must hold 'baseline'"),
         ("branches: [baseline, exit, exit]", "branches", "['baseline', 'exit', 'exit']", "must not repeat ['exit']"),
+        ("{branches: [baseline, exit, enter], branch: {enter_step: 151}}", "branch.enter_step", "151", "multiple of"),
+        ("{branches: [baseline, exit, enter], branch: {enter_step: 300}}", "branch.enter_step", "300", "4 less than"),
+        ("{branches: [baseline, exit, flow], optimizer: {name: adam}}", "branches", "'flow'", "not the limit of adam"),
         ("branch: {exit_factor: 1.0}", "branch.exit_factor", "1.0", "less than 1"),
         ("branch: {exit_factor: 0}", "branch.exit_factor", "0", "greater than 0"),
         ("branch: {steps: 10}", "branch", "'steps': 10", "checkpoint_every (25) must be at most steps (10)"),
@@ -77,6 +81,25 @@ def test_a_wrong_value_is_one_line_with_name_value_and_what_is_allowed(text, nam
     assert was in message.removeprefix(name)
     assert allowed in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("enter_step", [7, 151, 300, 10_000])
+def test_when_the_enter_branch_returns_matters_only_if_there_is_one(enter_step):
+    text = f"{{branches: [baseline, exit], branch: {{enter_step: {enter_step}}}}}"
+    assert parse_params(text).branch.enter_step == enter_step
+    with pytest.raises(EdgewiseError, match=f"^branch.enter_step: was {enter_step};"):
+        parse_params(text.replace("exit", "exit, enter"))
+
+
+@pytest.mark.parametrize("optimizer", ["gd", "momentum", "nesterov", "sgd"])
+def test_what_has_gradient_flow_as_its_limit_may_have_all_four_branches(optimizer):
+    text = f"{{branches: [baseline, exit, enter, flow], optimizer: {{name: {optimizer}}}}}"
+    assert parse_params(text).branches == ["baseline", "exit", "enter", "flow"]
+
+
+@pytest.mark.parametrize("branches", ["[baseline, exit]", "[baseline, exit, enter]"])
+def test_adam_has_every_branch_but_the_flow(branches):
+    assert parse_params(f"{{branches: {branches}, optimizer: {{name: adam}}}}").optimizer.name == "adam"
 
 
 @pytest.mark.parametrize(("text", "name"), [("epochs: 1", "epochs"), ("dataset: {path: x}", "dataset.path")])

@@ -10,6 +10,7 @@ from edgewise.params import PrototypeParams
 from edgewise.prototypes import (
     GROUPS,
     NATURAL,
+    SPLITS,
     Prototypes,
     axis_position,
     build_prototypes,
@@ -26,11 +27,17 @@ def flat(x: np.ndarray) -> np.ndarray:
     return x.reshape(len(x), -1).astype(np.float64)
 
 
+def columns(prototypes: Prototypes, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x, y and group of a split."""
+    examples = getattr(prototypes, split)
+    return examples.x, examples.y, examples.group
+
+
 def members(prototypes: Prototypes, group: str, label: int | None = None, split: str = "all") -> np.ndarray:
     """Images [m, d] of a group; with `label`, of its class (a flipped label is turned back)."""
     parts = []
     for part in ("train", "heldout") if split == "all" else (split,):
-        x, y, names = (getattr(prototypes, f"{part}_{column}") for column in ("x", "y", "group"))
+        x, y, names = columns(prototypes, part)
         wanted = None if label is None else (1 - label if group == "output_outlier" else label)
         parts.append(flat(x)[(names == group) & ((y == wanted) if label is not None else True)])
     return np.concatenate(parts)
@@ -59,15 +66,15 @@ def test_counts_and_names_are_those_asked_for(coherent, digits):
         for group in GROUPS:
             assert len(members(coherent, group, label, "train")) == TRAINED
             assert len(members(coherent, group, label, "heldout")) == CANDIDATES - TRAINED
-    assert set(coherent.train_group) == {NATURAL, *GROUPS}
-    assert set(coherent.heldout_group) == set(GROUPS)
-    assert len(coherent.train_x) == 100 + 2 * 4 * TRAINED
+    assert set(coherent.train.group) == {NATURAL, *GROUPS}
+    assert set(coherent.heldout.group) == set(GROUPS)
+    assert len(coherent.train.x) == 100 + 2 * 4 * TRAINED
 
 
 def test_natural_data_are_kept_as_they_are(coherent, digits):
-    natural = coherent.train_group == NATURAL
-    np.testing.assert_array_equal(coherent.train_x[natural], digits.train_x)
-    np.testing.assert_array_equal(coherent.train_y[natural], digits.train_y)
+    natural = coherent.train.group == NATURAL
+    np.testing.assert_array_equal(coherent.train.x[natural], digits.train_x)
+    np.testing.assert_array_equal(coherent.train.y[natural], digits.train_y)
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -87,7 +94,7 @@ def test_boundary_examples_are_the_nearest_to_the_mean_of_the_other_class(cohere
 @pytest.mark.parametrize("label", [0, 1])
 @pytest.mark.parametrize("split", ["train", "heldout"])
 def test_output_outliers_are_the_inliers_with_the_label_flipped(coherent, label, split):
-    x, y, group = (getattr(coherent, f"{split}_{column}") for column in ("x", "y", "group"))
+    x, y, group = columns(coherent, split)
     inlier = x[(group == "inlier") & (y == label)]
     np.testing.assert_array_equal(x[(group == "output_outlier") & (y == 1 - label)], inlier)
 
@@ -121,14 +128,25 @@ def test_the_random_control_moves_the_same_seeds_as_far_but_orthogonally(coheren
 def test_the_random_control_changes_nothing_but_the_input_outliers(coherent, random):
     for group in (NATURAL, "inlier", "boundary", "output_outlier"):
         np.testing.assert_array_equal(members(random, group), members(coherent, group))
-    np.testing.assert_array_equal(random.train_y, coherent.train_y)
-    np.testing.assert_array_equal(random.train_group, coherent.train_group)
+    np.testing.assert_array_equal(random.train.y, coherent.train.y)
+    np.testing.assert_array_equal(random.train.group, coherent.train.group)
+
+
+@pytest.mark.parametrize("way", ["coherent", "random"])
+def test_both_controls_are_there_whichever_way_is_trained_on(request, coherent, random, way):
+    """The control of a way is what training on that way trains on."""
+    trained = request.getfixturevalue(way)
+    for prototypes in (coherent, random):
+        control = getattr(prototypes, f"control_{way}")
+        mask = trained.train.group == "input_outlier"
+        for column, values in vars(control).items():
+            np.testing.assert_array_equal(values, getattr(trained.train, column)[mask])
 
 
 def test_the_random_control_preserves_the_distance_to_the_centroid(coherent, random):
-    medians = [np.median(p.train_distance[p.train_group == "input_outlier"]) for p in (coherent, random)]
+    medians = [np.median(p.train.distance[p.train.group == "input_outlier"]) for p in (coherent, random)]
     assert medians[1] == pytest.approx(medians[0], rel=0.05)
-    inlier = np.median(coherent.train_distance[coherent.train_group == "inlier"])
+    inlier = np.median(coherent.train.distance[coherent.train.group == "inlier"])
     assert medians[0] > 2 * inlier
 
 
@@ -137,14 +155,14 @@ def test_the_random_control_preserves_the_distance_to_the_centroid(coherent, ran
 def test_distances_are_to_the_nearest_centroid_of_the_class_the_image_is_of(digits, clusters, split):
     params = PrototypeParams(candidates=CANDIDATES, trained=TRAINED, clusters=clusters)
     prototypes = build_prototypes(digits, params, 3.0, "coherent")
-    x, y, group = (getattr(prototypes, f"{split}_{column}") for column in ("x", "y", "group"))
+    x, y, group = columns(prototypes, split)
     image_class = np.where(group == "output_outlier", 1 - y, y)
     centroids = prototypes.centroids.reshape(2, clusters, -1).astype(np.float64)
     expected = [
         min(np.sqrt(((image - centroid) ** 2).sum()) for centroid in centroids[c])
         for image, c in zip(flat(x), image_class, strict=True)
     ]
-    np.testing.assert_allclose(getattr(prototypes, f"{split}_distance"), expected, rtol=1e-5)
+    np.testing.assert_allclose(getattr(prototypes, split).distance, expected, rtol=1e-5)
 
 
 def test_with_clusters_inliers_are_the_nearest_to_any_centroid_of_their_class(digits):
@@ -197,11 +215,11 @@ def test_positions_are_zero_and_one_at_the_means_and_measure_the_distance_from_t
 
 
 def test_coherent_input_outliers_lie_beyond_their_class_on_the_axis(coherent):
-    along = coherent.train_position[:, 0]
+    along = coherent.train.position[:, 0]
     for label, sign in ((0, -1), (1, 1)):
-        of_class = coherent.train_y == label
-        moved = along[(coherent.train_group == "input_outlier") & of_class]
-        seeds = along[(coherent.train_group == "inlier") & of_class]
+        of_class = coherent.train.y == label
+        moved = along[(coherent.train.group == "input_outlier") & of_class]
+        seeds = along[(coherent.train.group == "inlier") & of_class]
         np.testing.assert_allclose(moved - seeds, 3 * sign, atol=1e-5)
 
 
@@ -214,8 +232,12 @@ def test_the_seed_decides_which_candidates_are_trained_and_nothing_else(digits, 
 def test_bytes_come_back_as_the_same_prototypes_and_equal_input_gives_equal_bytes(digits, coherent):
     content = coherent.to_bytes()
     again = Prototypes.from_bytes(content)
-    for name, value in vars(coherent).items():
-        np.testing.assert_array_equal(getattr(again, name), value)
+    assert set(vars(coherent)) == {*SPLITS, "centroids", "v_diff"}
+    for name in SPLITS:
+        for column, value in vars(getattr(coherent, name)).items():
+            np.testing.assert_array_equal(getattr(getattr(again, name), column), value)
+    np.testing.assert_array_equal(again.centroids, coherent.centroids)
+    np.testing.assert_array_equal(again.v_diff, coherent.v_diff)
     assert build_prototypes(digits, PARAMS, 3.0, "coherent").to_bytes() == content
-    assert coherent.train_x.dtype == coherent.heldout_x.dtype == np.float32
-    assert coherent.train_y.dtype == coherent.heldout_y.dtype == np.int64
+    assert coherent.train.x.dtype == coherent.heldout.x.dtype == np.float32
+    assert coherent.train.y.dtype == coherent.heldout.y.dtype == np.int64

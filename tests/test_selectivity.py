@@ -45,22 +45,33 @@ def test_alignment_is_one_along_v_zero_across_it_and_zero_for_no_gradient():
     assert curvature_influence(torch.tensor([-3.0, 4.0]), v) == 9
 
 
-def test_groups_are_measured_with_the_gradient_of_their_own_mean_loss(rng):
+@pytest.mark.parametrize("k", [1, 3])
+def test_groups_are_measured_with_the_gradient_of_their_own_mean_loss(rng, k):
     x = torch.from_numpy(rng.standard_normal((6, 3)))
     y = torch.tensor([0, 1, 0, 1, 1, 0])
     whole = Objective(nn.Linear(3, 2, bias=False), "mse", x, y, chunk_size=2)
     theta = torch.from_numpy(rng.standard_normal(6))
-    v = torch.from_numpy(rng.standard_normal(6))
-    v /= v.norm()
+    vectors = torch.from_numpy(np.linalg.qr(rng.standard_normal((6, k)))[0].T)
+    v, slope = vectors[0], torch.from_numpy(rng.standard_normal(6))
     groups = {"first": [0, 1], "rest": [2, 3, 4, 5]}
-    measured = measure_groups({name: whole.subset(torch.tensor(i)) for name, i in groups.items()}, theta, v)
+    objectives = {name: whole.subset(torch.tensor(index)) for name, index in groups.items()}
+    measured = measure_groups(objectives, theta, vectors, slope)
     for name, index in groups.items():
-        error = x[index] @ theta.view(2, 3).T - torch.eye(2, dtype=x.dtype)[y[index]]
+        outputs, label = x[index] @ theta.view(2, 3).T, y[index]
+        error = outputs - torch.eye(2, dtype=x.dtype)[label]
         gradient = (2 / len(index) * error.T @ x[index]).reshape(-1).numpy()  # of the mean of |W x - e_y|^2
         influence = (gradient @ v.numpy()) ** 2
         assert measured[f"curvature_influence_{name}"] == pytest.approx(influence)
         assert measured[f"alignment_{name}"] == pytest.approx(influence / (gradient @ gradient))
         assert measured[f"gradient_norm_{name}"] == pytest.approx(np.linalg.norm(gradient))
+        assert measured[f"sharpness_coupling_{name}"] == pytest.approx((gradient @ slope.numpy()) ** 2)
+        of_label = np.clip(outputs.numpy()[range(len(index)), label], 0, 1)
+        assert measured[f"label_probability_{name}"] == pytest.approx(of_label.mean())
+        if k > 1:
+            span = ((vectors.numpy() @ gradient) ** 2).sum()
+            assert measured[f"subspace_influence_{name}"] == pytest.approx(span)
+            assert measured[f"subspace_alignment_{name}"] == pytest.approx(span / (gradient @ gradient))
+    assert len(measured) == len(groups) * (5 if k == 1 else 7)
 
 
 def test_two_step_averages_remove_a_period_two_oscillation_exactly():

@@ -44,10 +44,10 @@ class Claim:
 
     def verdict(self, interval: Interval) -> Verdict:
         """What the interval says of the statement."""
-        ends = sorted((self.sign * interval.low, self.sign * interval.high))
-        if ends[0] > 0:
+        ends = (self.sign * interval.low, self.sign * interval.high)
+        if all(end > 0 for end in ends):
             return "holds"
-        return "fails" if ends[1] < 0 else "undecided"
+        return "fails" if all(end < 0 for end in ends) else "undecided"
 
 
 def per_seed(value: Callable[[SeedRecords], float]) -> Callable[[Seeds], Interval]:

@@ -105,11 +105,14 @@ class SeedRecords:
         before = since_onset(tables["base"], self.t_star, spacing)
         return pd.concat([before[before.index < 0], since_onset(tables[run], self.t_star)])
 
+    def since_branching(self, table: pd.DataFrame, branch: str) -> pd.DataFrame:
+        """The rows of a run's table from the state on that it shares with the other of the pair."""
+        return table[table["step"] >= self.t_star + (self.setting.enter_step if branch == "enter" else 0)]
+
     def pair(self, branch: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The step records of the run at the edge and of the run away from it, from the state that they share."""
-        start = self.t_star + (self.setting.enter_step if branch == "enter" else 0)
-        at_edge, away = (self.steps[run] for run in PAIRS[branch])
-        return at_edge[at_edge["step"] >= start], away[away["step"] >= start]
+        at_edge, away = (self.since_branching(self.steps[run], branch) for run in PAIRS[branch])
+        return at_edge, away
 
     def delta_loss(self, branch: str) -> pd.DataFrame:
         """Delta l_k(t) at equal step, by steps since branching, one column a group; positive: the edge helps."""
@@ -130,11 +133,11 @@ class SeedRecords:
         return second_half(table).mean()
 
     def predictor(self, name: str, branch: str) -> Array:
-        """A predictor of `PREDICTORS` of every group, averaged over the run at the edge."""
+        """A predictor of `PREDICTORS` of every group, averaged over the run at the edge since branching."""
         if name == "centroid_distance":
             return np.array([self.group_distance[group] for group in GROUPS])
-        tables = self.steps if name == "loss" else self.hessian
-        return tables[PAIRS[branch][0]][[f"{name}_{group}" for group in GROUPS]].mean().to_numpy()
+        table = (self.steps if name == "loss" else self.hessian)[PAIRS[branch][0]]
+        return self.since_branching(table, branch)[[f"{name}_{group}" for group in GROUPS]].mean().to_numpy()
 
 
 Seeds = Mapping[int, SeedRecords]

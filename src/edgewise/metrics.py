@@ -50,20 +50,20 @@ def selectivity_metrics(seeds: Seeds) -> dict[str, Any]:
     groups: dict[str, Any] = {}
     for group in GROUPS:
         groups[group] = {
-            "delta_loss": delta_interval(seeds, compared[0], group),
-            "delta_loss_equal_time": delta_interval(seeds, compared[0], group, equal_time=True),
+            "delta_loss": delta_interval(seeds, "exit", group),
+            "delta_loss_equal_time": delta_interval(seeds, "exit", group, equal_time=True),
         }
         for quantity in ("curvature_influence", "alignment"):
             groups[group][quantity] = {
                 branch: float(np.mean([r.hessian[branch][f"{quantity}_{group}"].mean() for r in seeds.values()]))
-                for branch in ("baseline", compared[0])
+                for branch in ("baseline", "exit")
             }
     return {
         "groups": {
             group: {name: as_dict(v) if isinstance(v, Interval) else v for name, v in values.items()}
             for group, values in groups.items()
         },
-        "selector_score": as_dict(selector_score(seeds, compared[0], "curvature_influence"), "spearman"),
+        "selector_score": as_dict(selector_score(seeds, "exit", "curvature_influence"), "spearman"),
         "branches": {
             branch: {
                 name: {
