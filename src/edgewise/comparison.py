@@ -164,10 +164,11 @@ def plot_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
         named = [[t if b == "exit" else t.add_prefix(f"{b}_") for t in each] for b, each in tables.items()]
         return pd.concat([over_seeds(each) for each in named], axis=1).sort_index()
 
-    threshold = records[0].setting.threshold
+    setting = records[0].setting
+    thresholds = {"stability_threshold": setting.threshold, "exit_stability_threshold": setting.exit_threshold}
     return {
-        "sharpness": by_branch("hessian", {"sharpness": ""}).assign(stability_threshold=threshold),
-        "secant_sharpness": by_branch("steps", {"secant_sharpness": ""}).assign(stability_threshold=threshold),
+        "sharpness": by_branch("hessian", {"sharpness": ""}).assign(**thresholds),
+        "secant_sharpness": by_branch("steps", {"secant_sharpness": ""}).assign(**thresholds),
         "group_loss": by_group("steps", "loss"),
         "alignment": by_group("hessian", "alignment"),
         "curvature_influence": by_group("hessian", "curvature_influence"),
