@@ -23,6 +23,7 @@ PREDICTORS = ("curvature_influence", "gradient_norm", "loss", "centroid_distance
 CONTROL_COLUMNS = [
     f"{quantity}_{way}" for quantity in ("alignment", "curvature_influence") for way in ("coherent", "random")
 ]
+NULL_COLUMNS = ["alignment_null", "curvature_influence_null"]
 
 #: Share of the natural examples counted as typical (nearest to their centroid) and as atypical (farthest; figure 21).
 TAIL = 0.1
@@ -180,7 +181,7 @@ def plot_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
         "example_alignment": over_seeds([typical_and_atypical(r) for r in records]),
         "examples": examples_at_moments(records[0]),
         "control": over_seeds([control_along_baseline(r) for r in records]),
-        "control_alpha": over_seeds([r.control.set_index("alpha")[CONTROL_COLUMNS] for r in records]),
+        "control_alpha": over_seeds([r.control.set_index("alpha")[[*CONTROL_COLUMNS, *NULL_COLUMNS]] for r in records]),
         "dominance": dominance_table(seeds),
         "coupling": pd.concat(coupling(seed, r) for seed, r in seeds.items()).set_index("group"),
     }
