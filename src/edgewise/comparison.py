@@ -23,7 +23,7 @@ PREDICTORS = ("curvature_influence", "gradient_norm", "loss", "centroid_distance
 CONTROL_COLUMNS = [
     f"{quantity}_{way}" for quantity in ("alignment", "curvature_influence") for way in ("coherent", "random")
 ]
-NULL_COLUMNS = ["alignment_null", "curvature_influence_null"]
+NULL_COLUMNS = ["alignment_chance", "alignment_null", "curvature_influence_null"]
 
 #: Share of the natural examples counted as typical (nearest to their centroid) and as atypical (farthest; figure 21).
 TAIL = 0.1

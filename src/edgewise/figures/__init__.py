@@ -64,7 +64,9 @@ FIGURES = {
         {"label_probability": _by("baseline")},
     ),
     "figure_08_examples": FigureOfTables(points.examples, {"examples": ["centroid_distance", "alignment"]}),
-    "figure_09_robustness": FigureOfTables(unseen.robustness, {"robustness": [], "robustness_epsilon": BOTH}),
+    "figure_09_robustness": FigureOfTables(
+        unseen.robustness, {"robustness": [], "robustness_epsilon": ["baseline_test", "exit_test"]}
+    ),
     "figure_10_ood": FigureOfTables(unseen.ood, {"ood": []}, {"corruptions": []}),
     "figure_15_19_centroid_distance": FigureOfTables(geometry.centroid_distance, {"centroid_distance": DISTANCES}),
     "figure_16_17_influence": FigureOfTables(

@@ -22,11 +22,15 @@ Tables = dict[str, pd.DataFrame]
 
 
 def variants(table: pd.DataFrame) -> dict[str, dict[str, str]]:
-    """The columns <branch>_<variant> of a table, as {variant: {branch: column}}; bounds are left out."""
+    """The columns <branch>_<variant> of a table, as {variant: {branch: column}}.
+
+    Bounds, differences of branches, and the accuracies beside losses are left out.
+    """
     found: dict[str, dict[str, str]] = {}
     for column in map(str, table.columns):
         branch, _, variant = column.partition("_")
-        if branch in BRANCH_STYLES and variant and not variant.endswith(("low", "high")):
+        left_out = variant.startswith("minus_") or variant.endswith(("low", "high", "_accuracy"))
+        if branch in BRANCH_STYLES and variant and not left_out:
             found.setdefault(variant, {})[branch] = column
     return found
 
@@ -41,7 +45,7 @@ def robustness(tables: Tables, about: About) -> Figure:
     }
     branches = ("baseline", "exit")
     keys = [key(Look(GREY, BRANCH_STYLES[b]), BRANCH_LABELS[b]) for b in branches]
-    keys += [key(Look(colors[s]), f"ε = {s}") for s in strengths]
+    keys += [key(Look(colors[s]), f"ε = {s.removeprefix('eps')}/255") for s in strengths]
     figure, panels = sheet((1, 2), "Accuracy under attack", f"Test images. {about.mean}", keys, size=(11, 4.2))
     left, right = panels[0]
     looks = {
@@ -52,10 +56,10 @@ def robustness(tables: Tables, about: About) -> Figure:
     }
     curves(left, over_time, looks, bounds=(0, 1))
     left.set(xlabel="steps since onset t*", ylabel="adversarial accuracy")
-    looks = {branch: Look(GREY, BRANCH_STYLES[branch]) for branch in branches}
+    looks = {f"{branch}_test": Look(GREY, BRANCH_STYLES[branch]) for branch in branches}
     curves(right, over_strength, looks, bounds=(0, 1))
-    right.set(xlabel="strength of the attack ε", ylabel="adversarial accuracy")
-    right.set_title("at the branches' end")
+    right.set(xlabel="strength of the attack ε, in 1/255", ylabel="adversarial accuracy")
+    right.set_title("late in the branches")
     return figure
 
 
