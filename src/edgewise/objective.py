@@ -18,6 +18,9 @@ Loss = Literal["mse", "ce"]
 #: Examples whose gradients are held at once where they have to be formed.
 VMAP_CHUNK = 32
 
+#: What may follow a flattening of the image for gradient norms to be had without forming gradients.
+PLAIN_LAYERS = (nn.Linear, nn.ReLU, nn.Tanh, nn.GELU, nn.SiLU, nn.ELU)
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -166,40 +169,43 @@ class Objective:
     def gradient_norms(self, theta: Tensor) -> Tensor:
         """The norm |grad l_i| of every example's gradient, as [n].
 
-        In a network of linear layers an example's gradient of a layer is the outer product of the loss's gradient by
-        the layer's output and the layer's input, and its norm the product of theirs: no gradient is ever formed.
-        Other networks go through `torch.func.vmap`, a few examples at a time.
+        In a network of linear layers one after the other an example's gradient of a layer is the outer product of the
+        loss's gradient by the layer's output and the layer's input, and its norm the product of theirs: no gradient is
+        ever formed. Other networks go through `torch.func.vmap`, a few examples at a time.
         """
-        parts = []
-        for x, y in self._chunks():
-            calls = self._calls_of_linear_layers(theta, x)
-            own = sum(parameter.numel() for layer, _, _ in calls for parameter in layer.parameters())
-            if own == self.num_params and all(entering.ndim == 2 for _, entering, _ in calls):
-                parts.append(self._norms_from_calls(calls, y))
-            else:
-                parts.append(self._norms_from_gradients(theta, x, y))
-        return torch.cat(parts)
+        norms = self._norms_by_layers if self._is_sequence_of_linear_layers() else self._norms_from_gradients
+        return torch.cat([norms(theta, x, y) for x, y in self._chunks()])
 
-    def _calls_of_linear_layers(self, theta: Tensor, x: Tensor) -> list[tuple[nn.Module, Tensor, Tensor]]:
-        """Each linear layer's call in a pass forward over x: the layer, what enters it and what leaves it."""
+    def _is_sequence_of_linear_layers(self) -> bool:
+        """Whether the network is one like `models.mlp`, to go by what it is made of."""
+        if type(self.model) is not nn.Sequential or len(self.model) == 0:
+            return False
+        flatten, *layers = self.model
+        return (
+            type(flatten) is nn.Flatten
+            and (flatten.start_dim, flatten.end_dim) == (1, -1)
+            and all(type(layer) in PLAIN_LAYERS for layer in layers)
+            and all(name.endswith((".weight", ".bias")) for name in self._names)
+            # A layer, or a weight, that is there twice counts twice here.
+            and sum(parameter.numel() for layer in layers for parameter in layer.parameters()) == self.num_params
+        )
+
+    def _norms_by_layers(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Gradient norms [m] of a sequence of linear layers, by what enters each layer and the error at its output."""
         calls: list[tuple[nn.Module, Tensor, Tensor]] = []
 
-        def keep(layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        def keep(layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
             calls.append((layer, args[0], output))
+            return output.clone()  # which an activation may overwrite
 
         hooks = [m.register_forward_hook(keep) for m in self.model.modules() if isinstance(m, nn.Linear)]
         try:
-            self.outputs(theta.detach().requires_grad_(), x)
+            losses = self.example_losses(self.outputs(theta.detach().requires_grad_(), x), y)
         finally:
             for hook in hooks:
                 hook.remove()
-        return calls
-
-    def _norms_from_calls(self, calls: list[tuple[nn.Module, Tensor, Tensor]], y: Tensor) -> Tensor:
-        """Gradient norms [m] of a network that is `calls` alone, its outputs those of the last."""
-        leaving = [output for _, _, output in calls]
-        errors = torch.autograd.grad(self.example_losses(leaving[-1], y).sum(), leaving)
-        squared = torch.zeros_like(leaving[-1][:, 0])
+        errors = torch.autograd.grad(losses.sum(), [output for _, _, output in calls])
+        squared = torch.zeros_like(losses)
         for (layer, entering, _), error in zip(calls, errors, strict=True):
             squared += error.square().sum(dim=1) * (entering.square().sum(dim=1) + (layer.bias is not None))
         return squared.detach().sqrt()
