@@ -34,8 +34,8 @@ class FigureOfTables:
     """
 
     function: Callable[[dict[str, pd.DataFrame], About], Figure]
-    needs: Mapping[str, list[str]]
-    welcomes: Mapping[str, list[str]] = field(default_factory=dict)
+    needs: dict[str, list[str]]
+    welcomes: dict[str, list[str]] = field(default_factory=dict)
 
 
 def _by(*branches: str) -> list[str]:
@@ -44,7 +44,6 @@ def _by(*branches: str) -> list[str]:
 
 BOTH = ["baseline", "exit"]
 WAYS = [f"{quantity}_{way}" for quantity in ("alignment", "curvature_influence") for way in ("coherent", "random")]
-NULLS = ["alignment_chance", "alignment_null", "curvature_influence_null"]
 WHERE = ["label", "along", "away"]
 DISTANCES = [NATURAL, *GROUPS, "control_coherent", "control_random"]
 
@@ -57,21 +56,23 @@ FIGURES = {
     "figure_05_alignment": FigureOfTables(
         training.alignment, {"alignment": _by(*BOTH), "sharpness": [*BOTH, "stability_threshold"]}
     ),
-    "figure_06_control": FigureOfTables(training.control, {"control": WAYS, "control_alpha": [*WAYS, *NULLS]}),
+    "figure_06_control": FigureOfTables(training.control, {"control": WAYS, "control_alpha": WAYS}),
     "figure_07_persistence": FigureOfTables(
         training.persistence,
         {name: _by("baseline") for name in ("curvature_influence", "gradient_norm", "alignment")},
         {"label_probability": _by("baseline")},
     ),
     "figure_08_examples": FigureOfTables(points.examples, {"examples": ["centroid_distance", "alignment"]}),
-    "figure_09_robustness": FigureOfTables(unseen.robustness, {"robustness": [], "robustness_epsilon": BOTH}),
+    "figure_09_robustness": FigureOfTables(
+        unseen.robustness, {"robustness": [], "robustness_epsilon": ["baseline_test", "exit_test"]}
+    ),
     "figure_10_ood": FigureOfTables(unseen.ood, {"ood": []}, {"corruptions": []}),
     "figure_15_19_centroid_distance": FigureOfTables(geometry.centroid_distance, {"centroid_distance": DISTANCES}),
     "figure_16_17_influence": FigureOfTables(
         training.influence,
         {
             "curvature_influence": _by(*BOTH),
-            "control_alpha": ["curvature_influence_coherent", "curvature_influence_null"],
+            "control_alpha": ["curvature_influence_coherent"],
         },
     ),
     "figure_18_displacement": FigureOfTables(geometry.displacement, {"taxonomy": WHERE}),
