@@ -157,8 +157,12 @@ def plot_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
             parts.append(over_seeds([r.with_base(kind, branch)[list(columns)].rename(columns=names) for r in records]))
         return pd.concat(parts, axis=1).sort_index()
 
-    def by_group(kind: str, quantity: str) -> pd.DataFrame:
-        return by_branch(kind, {f"{quantity}_{group}": group for group in GROUPS})
+    def by_group(kind: str, quantity: str, of_subspace: str = "") -> pd.DataFrame:
+        """A quantity of every branch and group; beside it that of the leading eigenvectors' span, where measured."""
+        columns = {f"{quantity}_{group}": group for group in GROUPS}
+        spans = {f"{of_subspace}_{group}": f"{group}_subspace" for group in GROUPS}
+        measured = getattr(records[0], kind)["baseline"].columns
+        return by_branch(kind, columns | {old: new for old, new in spans.items() if old in measured})
 
     def deltas(tables: Mapping[str, list[pd.DataFrame]]) -> pd.DataFrame:
         """The exit branch's columns are the groups'; those of other branches begin with their names."""
@@ -171,8 +175,8 @@ def plot_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
         "sharpness": by_branch("hessian", {"sharpness": ""}).assign(**thresholds),
         "secant_sharpness": by_branch("steps", {"secant_sharpness": ""}).assign(**thresholds),
         "group_loss": by_group("steps", "loss"),
-        "alignment": by_group("hessian", "alignment"),
-        "curvature_influence": by_group("hessian", "curvature_influence"),
+        "alignment": by_group("hessian", "alignment", "subspace_alignment"),
+        "curvature_influence": by_group("hessian", "curvature_influence", "subspace_influence"),
         "gradient_norm": by_group("hessian", "gradient_norm"),
         "label_probability": by_group("hessian", "label_probability"),
         "delta_loss": deltas({b: [r.delta_loss(b) for r in records] for b in compared}),

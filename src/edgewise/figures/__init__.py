@@ -34,8 +34,8 @@ class FigureOfTables:
     """
 
     function: Callable[[dict[str, pd.DataFrame], About], Figure]
-    needs: Mapping[str, list[str]]
-    welcomes: Mapping[str, list[str]] = field(default_factory=dict)
+    needs: dict[str, list[str]]
+    welcomes: dict[str, list[str]] = field(default_factory=dict)
 
 
 def _by(*branches: str) -> list[str]:
@@ -44,7 +44,6 @@ def _by(*branches: str) -> list[str]:
 
 BOTH = ["baseline", "exit"]
 WAYS = [f"{quantity}_{way}" for quantity in ("alignment", "curvature_influence") for way in ("coherent", "random")]
-NULLS = ["alignment_chance", "alignment_null", "curvature_influence_null"]
 WHERE = ["label", "along", "away"]
 DISTANCES = [NATURAL, *GROUPS, "control_coherent", "control_random"]
 
@@ -57,7 +56,7 @@ FIGURES = {
     "figure_05_alignment": FigureOfTables(
         training.alignment, {"alignment": _by(*BOTH), "sharpness": [*BOTH, "stability_threshold"]}
     ),
-    "figure_06_control": FigureOfTables(training.control, {"control": WAYS, "control_alpha": [*WAYS, *NULLS]}),
+    "figure_06_control": FigureOfTables(training.control, {"control": WAYS, "control_alpha": WAYS}),
     "figure_07_persistence": FigureOfTables(
         training.persistence,
         {name: _by("baseline") for name in ("curvature_influence", "gradient_norm", "alignment")},
@@ -73,7 +72,7 @@ FIGURES = {
         training.influence,
         {
             "curvature_influence": _by(*BOTH),
-            "control_alpha": ["curvature_influence_coherent", "curvature_influence_null"],
+            "control_alpha": ["curvature_influence_coherent"],
         },
     ),
     "figure_18_displacement": FigureOfTables(geometry.displacement, {"taxonomy": WHERE}),

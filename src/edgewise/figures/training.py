@@ -172,7 +172,6 @@ def influence(tables: Tables, about: About) -> Figure:
         *group_keys(),
         key(Look(GREY), "baseline: stays at the edge"),
         key(Look(GREY, "--"), "exit: leaves it"),
-        key(Look(COLORS["natural"], ":"), "median of random groups"),
     ]
     caption = f"{about.mean}; none for the exit branch"
     figure, panels = sheet((1, 2), "Curvature influence by group", caption, keys, size=(11, 4.2))
@@ -182,11 +181,7 @@ def influence(tables: Tables, about: About) -> Figure:
     curves(training, tables["curvature_influence"], looks, log=True)
     mark_onset(training)
     training.set(xlabel=SINCE_ONSET, ylabel=INFLUENCE)
-    looks = {
-        "curvature_influence_null": Look(COLORS["natural"], ":"),
-        "curvature_influence_coherent": group_look("input_outlier"),
-    }
-    curves(onset, tables["control_alpha"], looks, log=True)
+    curves(onset, tables["control_alpha"], {"curvature_influence_coherent": group_look("input_outlier")}, log=True)
     onset.set(xlabel="displacement α, in units of v$_{diff}$", ylabel=INFLUENCE)
     onset.set_title("input-outliers at onset")
     return figure
@@ -197,9 +192,11 @@ def control(tables: Tables, about: About) -> Figure:
     keys = [
         key(Look(COLORS["coherent"]), "displaced along v$_{diff}$ (coherent)"),
         key(Look(COLORS["random"]), "as far, in random directions"),
-        key(Look(COLORS["natural"], ":"), "median of random groups"),
-        key(Look("#1a1a1a", (0, (1, 3))), "chance level 1/P"),
     ]
+    if "alignment_null" in tables["control_alpha"]:
+        keys.append(key(Look(COLORS["natural"], ":"), "median of random groups"))
+    if "alignment_chance" in tables["control_alpha"]:
+        keys.append(key(Look("#1a1a1a", (0, (1, 3))), "chance level 1/P"))
     title = "Is it the direction of the displacement, or its length?"
     figure, panels = sheet((2, 2), title, about.mean, keys, size=(11, 6.8))
     quantities = {"alignment": (ALIGNMENT, (0.0, 1.0)), "curvature_influence": (INFLUENCE, REAL)}
@@ -208,9 +205,8 @@ def control(tables: Tables, about: About) -> Figure:
         curves(row[0], tables["control"], looks, log=True, bounds=bounds)
         mark_onset(row[0])
         row[0].set(xlabel=SINCE_ONSET, ylabel=label)
-        looks = {f"{quantity}_null": Look(COLORS["natural"], ":"), **looks}
-        if quantity == "alignment":
-            looks["alignment_chance"] = Look("#1a1a1a", (0, (1, 3)), 1.2)
+        levels = {"null": Look(COLORS["natural"], ":"), "chance": Look("#1a1a1a", (0, (1, 3)), 1.2)}
+        looks |= {f"{quantity}_{n}": look for n, look in levels.items() if f"{quantity}_{n}" in tables["control_alpha"]}
         curves(row[1], tables["control_alpha"], looks, log=True, bounds=bounds)
         row[1].set(xlabel="displacement α, in units of v$_{diff}$", ylabel=label)
     panels[0, 0].set_title("along the baseline")

@@ -1,65 +1,81 @@
 """Figures of what the branches are worth on inputs that were not trained on: attacked, displaced, corrupted."""
 
+import numpy as np
 import pandas as pd
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from edgewise.figures.style import (
     BRANCH_LABELS,
     BRANCH_STYLES,
+    COLORS,
     GREY,
     About,
     Look,
     branch_look,
     curves,
+    group_look,
     key,
     sheet,
     spoken,
 )
+from edgewise.prototypes import GROUPS
 
 Tables = dict[str, pd.DataFrame]
+
+#: The branches shown where there are many curves.
+COMPARED = ("baseline", "exit")
+
+#: What the names of the held-out groups begin with.
+HELDOUT = "heldout_"
 
 
 def variants(table: pd.DataFrame) -> dict[str, dict[str, str]]:
     """The columns <branch>_<variant> of a table, as {variant: {branch: column}}.
 
-    Bounds, differences of branches, and the accuracies beside losses are left out.
+    Bounds, differences between branches, and accuracies beside losses are left out.
     """
     found: dict[str, dict[str, str]] = {}
     for column in map(str, table.columns):
         branch, _, variant = column.partition("_")
-        left_out = variant.startswith("minus_") or variant.endswith(("low", "high", "_accuracy"))
-        if branch in BRANCH_STYLES and variant and not left_out:
+        left_out = variant.startswith("minus_") or variant.endswith(("_low", "_high", "_accuracy"))
+        if branch in BRANCH_STYLES and variant not in ("", "low", "high") and not left_out:
             found.setdefault(variant, {})[branch] = column
     return found
 
 
 def robustness(tables: Tables, about: About) -> Figure:
-    """Accuracy under attack: over training at each strength, and over strength (figure 9)."""
+    """Accuracy under attack: over training at each strength, and over strength late in the branches (figure 9)."""
     over_time, over_strength = tables["robustness"], tables["robustness_epsilon"]
     strengths = variants(over_time)
-    colors = {
-        strength: to_hex(colormaps["viridis"](0.85 * i / max(1, len(strengths) - 1)))
-        for i, strength in enumerate(strengths)
-    }
-    branches = ("baseline", "exit")
-    keys = [key(Look(GREY, BRANCH_STYLES[b]), BRANCH_LABELS[b]) for b in branches]
-    keys += [key(Look(colors[s]), f"ε = {s.removeprefix('eps')}/255") for s in strengths]
-    figure, panels = sheet((1, 2), "Accuracy under attack", f"Test images. {about.mean}", keys, size=(11, 4.2))
-    left, right = panels[0]
-    looks = {
-        column: Look(colors[strength], BRANCH_STYLES[branch])
-        for strength, columns in strengths.items()
-        for branch, column in columns.items()
-        if branch in branches
-    }
-    curves(left, over_time, looks, bounds=(0, 1))
-    left.set(xlabel="steps since onset t*", ylabel="adversarial accuracy")
-    looks = {f"{branch}_test": Look(GREY, BRANCH_STYLES[branch]) for branch in branches}
-    curves(right, over_strength, looks, bounds=(0, 1))
-    right.set(xlabel="strength of the attack ε, in 1/255", ylabel="adversarial accuracy")
-    right.set_title("late in the branches")
+    shades = np.linspace(0, 0.85, len(strengths))
+    colors = {strength: to_hex(colormaps["viridis"](shade)) for strength, shade in zip(strengths, shades, strict=True)}
+    late = variants(over_strength)
+    groups = [group for group in GROUPS if f"{HELDOUT}{group}" in late]
+
+    keys = [key(Look(GREY, BRANCH_STYLES[branch]), BRANCH_LABELS[branch]) for branch in COMPARED]
+    keys += [key(Look(color), f"ε = {strength.removeprefix('eps')}") for strength, color in colors.items()]
+    keys += [key(group_look(group), f"held-out {spoken(group)}") for group in groups]
+    shape, size = ((1, 3), (14, 4.2)) if groups else ((1, 2), (11, 4.2))
+    figure, panels = sheet(shape, "Accuracy under attack (PGD)", about.mean, keys, size=size)
+
+    def show(panel: Axes, table: pd.DataFrame, looks: dict[str, Look], title: str, unit: str) -> None:
+        shown = {column: look for column, look in looks.items() if column in table}
+        curves(panel, table, shown, bounds=(0, 1))
+        panel.set(xlabel=unit, ylabel="accuracy")
+        panel.set_title(title)
+
+    every = {f"{b}_{s}": Look(color, BRANCH_STYLES[b]) for s, color in colors.items() for b in COMPARED}
+    show(panels[0, 0], over_time, every, "test data, over training", "steps since onset t*")
+    norm = f" ({over_strength['norm'].iloc[0]})" if "norm" in over_strength else ""
+    strength = f"strength of the attack ε, steps of an 8-bit pixel{norm}"
+    test = {f"{b}_test": Look(GREY, BRANCH_STYLES[b], 2.0) for b in COMPARED}
+    show(panels[0, 1], over_strength, test, "test data, late in the branches", strength)
+    if groups:
+        heldout = {f"{b}_{HELDOUT}{g}": Look(COLORS[g], BRANCH_STYLES[b]) for g in groups for b in reversed(COMPARED)}
+        show(panels[0, 2], over_strength, heldout, "held-out groups, late in the branches", strength)
     return figure
 
 
