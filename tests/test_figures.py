@@ -61,7 +61,7 @@ def made_up(seeds, branches=("baseline", "exit")):
     tables["centroid_correlation"] = with_bounds(branches, steps, seeds)
     tables["example_alignment"] = with_bounds(["typical", "atypical", "all"], steps, seeds)
     tables["robustness"] = with_bounds([f"{b}_{e}" for b in branches for e in ("eps0", "eps8")], steps[3:], seeds)
-    attacked = [f"{b}_{subset}" for b in branches for subset in ("test", "test_fgsm", "heldout_boundary")]
+    attacked = [f"{b}_{subset}" for b in branches for subset in ("test", "test_fgsm", "boundary")]
     epsilons = pd.Index([0.0, 8.0], name="epsilon")
     tables["robustness_epsilon"] = with_bounds(attacked, epsilons, seeds).assign(norm="linf")
     tables["ood"] = with_bounds(

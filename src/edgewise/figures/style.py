@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 
 from edgewise.files import Array
 from edgewise.prototypes import GROUPS
@@ -259,9 +259,7 @@ def _fit(panel: Axes, means: Array, bands: Array, *, log: bool, bounds: tuple[fl
         high_end = min(high_end, np.log10(bounds[1]) + beyond)
         panel.set_ylim(10**low_end, 10**high_end)
         if high_end - low_end < 2:
-            panel.yaxis.set_major_locator(
-                LogLocator(subs=(1, 2, 5) if high_end - low_end > 1 else (1, 1.5, 2, 3, 4, 5, 7))
-            )
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high_end - low_end > 1 else MaxNLocator(5))
             panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
             panel.yaxis.set_minor_locator(NullLocator())
     else:

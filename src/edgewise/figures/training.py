@@ -87,7 +87,8 @@ def group_loss(tables: Tables, about: About) -> Figure:
     table = tables["group_loss"]
     branches = branches_in(table)
     keys = [key(Look(GREY, BRANCH_STYLES[branch]), BRANCH_LABELS[branch]) for branch in branches]
-    figure, panels = sheet((2, 2), "Loss of every group", about.mean, keys, size=(11, 6.4), sharex=True)
+    caption = f"{about.mean}. What looks like a thick line goes up and down at every step"
+    figure, panels = sheet((2, 2), "Loss of every group", caption, keys, size=(11, 6.4), sharex=True)
     for panel, group in zip(panels.flat, GROUPS, strict=True):
         looks = {f"{branch}_{group}": group_look(group, branch) for branch in reversed(branches)}
         curves(panel, table, looks, log=True)
@@ -173,7 +174,7 @@ def influence(tables: Tables, about: About) -> Figure:
         key(Look(GREY), "baseline: stays at the edge"),
         key(Look(GREY, "--"), "exit: leaves it"),
     ]
-    caption = f"{about.mean}; none for the exit branch"
+    caption = about.mean if len(about.seeds) == 1 else f"{about.mean}, of the baseline alone"
     figure, panels = sheet((1, 2), "Curvature influence by group", caption, keys, size=(11, 4.2))
     training, onset = panels[0]
     looks = {f"exit_{g}": replace(group_look(g, "exit"), band=False) for g in GROUPS}

@@ -28,9 +28,6 @@ Tables = dict[str, pd.DataFrame]
 #: The branches shown where there are many curves.
 COMPARED = ("baseline", "exit")
 
-#: What the names of the held-out groups begin with.
-HELDOUT = "heldout_"
-
 
 def variants(table: pd.DataFrame) -> dict[str, dict[str, str]]:
     """The columns <branch>_<variant> of a table, as {variant: {branch: column}}.
@@ -50,10 +47,11 @@ def robustness(tables: Tables, about: About) -> Figure:
     """Accuracy under attack: over training at each strength, and over strength late in the branches (figure 9)."""
     over_time, over_strength = tables["robustness"], tables["robustness_epsilon"]
     strengths = variants(over_time)
-    shades = np.linspace(0, 0.85, len(strengths))
-    colors = {strength: to_hex(colormaps["viridis"](shade)) for strength, shade in zip(strengths, shades, strict=True)}
+    # Groups and branches have the colours.
+    shades = np.linspace(0.35, 1, len(strengths))
+    colors = {strength: to_hex(colormaps["Greys"](shade)) for strength, shade in zip(strengths, shades, strict=True)}
     late = variants(over_strength)
-    groups = [group for group in GROUPS if f"{HELDOUT}{group}" in late]
+    groups = [group for group in GROUPS if group in late]
 
     keys = [key(Look(GREY, BRANCH_STYLES[branch]), BRANCH_LABELS[branch]) for branch in COMPARED]
     keys += [key(Look(color), f"ε = {strength.removeprefix('eps')}") for strength, color in colors.items()]
@@ -74,7 +72,7 @@ def robustness(tables: Tables, about: About) -> Figure:
     test = {f"{b}_test": Look(GREY, BRANCH_STYLES[b], 2.0) for b in COMPARED}
     show(panels[0, 1], over_strength, test, "test data, late in the branches", strength)
     if groups:
-        heldout = {f"{b}_{HELDOUT}{g}": Look(COLORS[g], BRANCH_STYLES[b]) for g in groups for b in reversed(COMPARED)}
+        heldout = {f"{b}_{g}": Look(COLORS[g], BRANCH_STYLES[b]) for g in groups for b in reversed(COMPARED)}
         show(panels[0, 2], over_strength, heldout, "held-out groups, late in the branches", strength)
     return figure
 
