@@ -16,10 +16,8 @@ from edgewise.prototypes import Prototypes
 def main(params: Params) -> None:
     about = about_run(params)
     tables = read_tables()
-    for name, figure in FIGURES.items():
-        # What is measured only on request has no table then, and no figure.
-        if set(figure.needs) <= set(tables):
-            write_atomically(PLOTS / f"{name}.png", to_png(draw(name, tables, about)))
+    for name in FIGURES:
+        write_atomically(PLOTS / f"{name}.png", to_png(draw(name, tables, about)))
     prototypes, dataset = Prototypes.from_bytes(read(PROTOTYPES)), Dataset.from_bytes(read(DATASET))
     with house_style():
         images = examples(prototypes.train, dataset, about)
@@ -35,10 +33,10 @@ def about_run(params: Params) -> About:
 
 
 def read_tables() -> dict[str, pd.DataFrame]:
-    """The tables that there are, by name, indexed by their first column."""
+    """The tables of all figures, by name, indexed by their first column."""
     wanted = {name for figure in FIGURES.values() for name in (*figure.needs, *figure.welcomes)}
-    paths = {name: PLOTS / f"{name}.csv" for name in sorted(wanted)}
-    return {n: pd.read_csv(io.BytesIO(read(p)), index_col=0) for n, p in paths.items() if p.exists()}
+    contents = {name: read(PLOTS / f"{name}.csv") for name in sorted(wanted)}
+    return {name: pd.read_csv(io.BytesIO(content), index_col=0) for name, content in contents.items()}
 
 
 if __name__ == "__main__":
