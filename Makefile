@@ -1,7 +1,7 @@
 # Each target sets up what it needs; nothing has to be done by hand.
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
 .PHONY: repro test lint clean
 

@@ -6,12 +6,13 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from edgewise.errors import EdgewiseError
 from edgewise.params import parse_params
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DATA, METRICS, PLOTS = Path("data"), Path("metrics"), Path("plots")
 DATASET, PROTOTYPES = DATA / "dataset.npz", DATA / "prototypes.npz"
@@ -55,7 +56,7 @@ def read(path: Path) -> bytes:
         raise EdgewiseError(f"{path}: cannot be read ({error.strerror}); `dvc repro` makes it") from error
 
 
-def write_plot(name: str, table: pd.DataFrame) -> None:
+def write_plot(name: str, table: "pd.DataFrame") -> None:
     """Write plots/<name>.csv with six significant digits; nan is an empty field."""
     PLOTS.mkdir(exist_ok=True)
     table.to_csv(PLOTS / f"{name}.csv", float_format="%.6g", lineterminator="\n")

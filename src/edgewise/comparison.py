@@ -23,6 +23,7 @@ PREDICTORS = ("curvature_influence", "gradient_norm", "loss", "centroid_distance
 CONTROL_COLUMNS = [
     f"{quantity}_{way}" for quantity in ("alignment", "curvature_influence") for way in ("coherent", "random")
 ]
+NULL_COLUMNS = ["alignment_chance", "alignment_null", "curvature_influence_null"]
 
 #: Share of the natural examples counted as typical (nearest to their centroid) and as atypical (farthest; figure 21).
 TAIL = 0.1
@@ -156,21 +157,26 @@ def plot_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
             parts.append(over_seeds([r.with_base(kind, branch)[list(columns)].rename(columns=names) for r in records]))
         return pd.concat(parts, axis=1).sort_index()
 
-    def by_group(kind: str, quantity: str) -> pd.DataFrame:
-        return by_branch(kind, {f"{quantity}_{group}": group for group in GROUPS})
+    def by_group(kind: str, quantity: str, of_subspace: str = "") -> pd.DataFrame:
+        """A quantity of every branch and group; beside it that of the leading eigenvectors' span, where measured."""
+        columns = {f"{quantity}_{group}": group for group in GROUPS}
+        spans = {f"{of_subspace}_{group}": f"{group}_subspace" for group in GROUPS}
+        measured = getattr(records[0], kind)["baseline"].columns
+        return by_branch(kind, columns | {old: new for old, new in spans.items() if old in measured})
 
     def deltas(tables: Mapping[str, list[pd.DataFrame]]) -> pd.DataFrame:
         """The exit branch's columns are the groups'; those of other branches begin with their names."""
         named = [[t if b == "exit" else t.add_prefix(f"{b}_") for t in each] for b, each in tables.items()]
         return pd.concat([over_seeds(each) for each in named], axis=1).sort_index()
 
-    threshold = records[0].setting.threshold
+    setting = records[0].setting
+    thresholds = {"stability_threshold": setting.threshold, "exit_stability_threshold": setting.exit_threshold}
     return {
-        "sharpness": by_branch("hessian", {"sharpness": ""}).assign(stability_threshold=threshold),
-        "secant_sharpness": by_branch("steps", {"secant_sharpness": ""}).assign(stability_threshold=threshold),
+        "sharpness": by_branch("hessian", {"sharpness": ""}).assign(**thresholds),
+        "secant_sharpness": by_branch("steps", {"secant_sharpness": ""}).assign(**thresholds),
         "group_loss": by_group("steps", "loss"),
-        "alignment": by_group("hessian", "alignment"),
-        "curvature_influence": by_group("hessian", "curvature_influence"),
+        "alignment": by_group("hessian", "alignment", "subspace_alignment"),
+        "curvature_influence": by_group("hessian", "curvature_influence", "subspace_influence"),
         "gradient_norm": by_group("hessian", "gradient_norm"),
         "label_probability": by_group("hessian", "label_probability"),
         "delta_loss": deltas({b: [r.delta_loss(b) for r in records] for b in compared}),
@@ -179,7 +185,7 @@ def plot_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
         "example_alignment": over_seeds([typical_and_atypical(r) for r in records]),
         "examples": examples_at_moments(records[0]),
         "control": over_seeds([control_along_baseline(r) for r in records]),
-        "control_alpha": over_seeds([r.control.set_index("alpha")[CONTROL_COLUMNS] for r in records]),
+        "control_alpha": over_seeds([r.control.set_index("alpha")[[*CONTROL_COLUMNS, *NULL_COLUMNS]] for r in records]),
         "dominance": dominance_table(seeds),
         "coupling": pd.concat(coupling(seed, r) for seed, r in seeds.items()).set_index("group"),
     }

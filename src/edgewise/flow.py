@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchdiffeq import odeint
 
 from edgewise.optimizers import Optimizer, State
 
@@ -38,6 +37,7 @@ class GradientFlow(Optimizer):
 
     def step(self, state: State, gradient: Tensor) -> State:
         """The flow from `state` for a time of lr."""
+        from torchdiffeq import odeint
 
         def velocity(time: Tensor, way: Tensor) -> Tensor:
             theta = state.theta + way

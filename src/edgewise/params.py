@@ -29,6 +29,13 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_booleans(cls, value: Any) -> Any:
+        if any(isinstance(item, bool) for item in (value if isinstance(value, list) else [value])):
+            raise ValueError("no parameter is true or false")
+        return value
+
 
 class DatasetParams(Section):
     """Which images, as a binary problem (spec: CIFAR-10 automobile/truck)."""
@@ -77,7 +84,7 @@ class ModelParams(Section):
     #: torch.nn.Module. DVC sees changes of its file if dvc.yaml names it in the deps of base, branch and hessian.
     name: str = "mlp"
     #: Units of a hidden linear layer; the numbers of channels follow from it (cnn: width/8, resnet: width/32).
-    width: Count = 512
+    width: Count = 256
     #: mlp: hidden layers; cnn: stages that end in a pooling; resnet: blocks in each of the three stages.
     depth: Count = 2
     activation: Literal["relu", "tanh", "gelu", "silu", "elu"] = "relu"
@@ -100,7 +107,7 @@ class OptimizerParams(Section):
     #: momentum is the heavy ball; adam, with weight_decay, is AdamW.
     name: Literal["gd", "momentum", "nesterov", "sgd", "adam"] = "gd"
     #: Step size.
-    lr: Positive = 0.03
+    lr: Positive = 0.04
     #: beta of momentum and nesterov.
     momentum: Fraction = 0.9
     #: Examples a mini-batch, for sgd.

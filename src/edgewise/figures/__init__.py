@@ -1,0 +1,121 @@
+"""The figures, from the tables under plots/ alone (the paper's numbers; its figure 2 shows images, not a table).
+
+A new figure is one function of the tables and one line of `FIGURES`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from edgewise.errors import EdgewiseError
+from edgewise.figures import geometry, points, training, unseen
+from edgewise.figures.style import About, house_style, to_png
+from edgewise.prototypes import GROUPS, NATURAL
+
+__all__ = ["FIGURES", "IMAGES", "About", "FigureOfTables", "check_table", "draw", "house_style", "to_png"]
+
+Tables = Mapping[str, pd.DataFrame]
+
+#: File of figure 2, which `geometry.examples` draws.
+IMAGES = "figure_02_images"
+
+
+@dataclass(frozen=True)
+class FigureOfTables:
+    """How one figure is made.
+
+    Attributes
+    ----------
+    function : from the tables, by name, and what the caption says
+    needs : the tables that it cannot do without, each with the columns that it reads
+    welcomes : tables that it shows too where they are there
+    """
+
+    function: Callable[[dict[str, pd.DataFrame], About], Figure]
+    needs: dict[str, list[str]]
+    welcomes: dict[str, list[str]] = field(default_factory=dict)
+
+
+def _by(*branches: str) -> list[str]:
+    return [f"{branch}_{group}" for branch in branches for group in GROUPS]
+
+
+BOTH = ["baseline", "exit"]
+WAYS = [f"{quantity}_{way}" for quantity in ("alignment", "curvature_influence") for way in ("coherent", "random")]
+WHERE = ["label", "along", "away"]
+DISTANCES = [NATURAL, *GROUPS, "control_coherent", "control_random"]
+
+#: Every figure that is made of tables, by the name of its file under plots/.
+FIGURES = {
+    "figure_01_taxonomy": FigureOfTables(geometry.taxonomy, {"taxonomy": WHERE}),
+    "figure_04_delta_loss": FigureOfTables(
+        training.delta_loss, {"delta_loss": list(GROUPS), "delta_loss_equal_time": list(GROUPS)}
+    ),
+    "figure_05_alignment": FigureOfTables(
+        training.alignment, {"alignment": _by(*BOTH), "sharpness": [*BOTH, "stability_threshold"]}
+    ),
+    "figure_06_control": FigureOfTables(training.control, {"control": WAYS, "control_alpha": WAYS}),
+    "figure_07_persistence": FigureOfTables(
+        training.persistence,
+        {name: _by("baseline") for name in ("curvature_influence", "gradient_norm", "alignment")},
+        {"label_probability": _by("baseline")},
+    ),
+    "figure_08_examples": FigureOfTables(points.examples, {"examples": ["centroid_distance", "alignment"]}),
+    "figure_09_robustness": FigureOfTables(
+        unseen.robustness, {"robustness": [], "robustness_epsilon": ["baseline_test", "exit_test"]}
+    ),
+    "figure_10_ood": FigureOfTables(unseen.ood, {"ood": []}, {"corruptions": []}),
+    "figure_15_19_centroid_distance": FigureOfTables(geometry.centroid_distance, {"centroid_distance": DISTANCES}),
+    "figure_16_17_influence": FigureOfTables(
+        training.influence,
+        {
+            "curvature_influence": _by(*BOTH),
+            "control_alpha": ["curvature_influence_coherent"],
+        },
+    ),
+    "figure_18_displacement": FigureOfTables(geometry.displacement, {"taxonomy": WHERE}),
+    "figure_20_21_typicality": FigureOfTables(
+        training.typicality, {"centroid_correlation": BOTH, "example_alignment": ["typical", "atypical", "all"]}
+    ),
+    "figure_22_coupling": FigureOfTables(
+        points.coupling, {"coupling": ["step", "curvature_influence", "sharpness_coupling"]}
+    ),
+    "figure_group_loss": FigureOfTables(training.group_loss, {"group_loss": _by(*BOTH)}),
+    "figure_sharpness": FigureOfTables(
+        training.sharpness, {name: [*BOTH, "stability_threshold"] for name in ("sharpness", "secant_sharpness")}
+    ),
+}
+
+
+def draw(name: str, tables: Tables, about: About) -> Figure:
+    """Draw the figure of that name from the tables, which are indexed by their first column.
+
+    Raises
+    ------
+    EdgewiseError
+        If a table or a column that the figure needs is missing, or a table is empty.
+    """
+    figure = FIGURES[name]
+    chosen = {}
+    for table, columns in figure.needs.items():
+        if table not in tables:
+            raise EdgewiseError(f"{name}: needs the table plots/{table}.csv")
+        check_table(table, tables[table], columns)
+        chosen[table] = tables[table]
+    for table, columns in figure.welcomes.items():
+        if table in tables:
+            check_table(table, tables[table], columns)
+            chosen[table] = tables[table]
+    with house_style():
+        return figure.function(chosen, about)
+
+
+def check_table(name: str, table: pd.DataFrame, columns: list[str]) -> None:
+    """Stop with one clear error where a table cannot be drawn."""
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise EdgewiseError(f"plots/{name}.csv: lacks the columns {', '.join(missing)}; `dvc repro` makes them")
+    if table.empty:
+        raise EdgewiseError(f"plots/{name}.csv: has no rows")

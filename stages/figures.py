@@ -1,0 +1,43 @@
+"""Draw the figures: all of them from the tables under plots/, but for the one of images."""
+
+import io
+
+import pandas as pd
+
+from common import DATASET, PLOTS, PROTOTYPES, read, stage
+from edgewise.datasets import Dataset
+from edgewise.figures import FIGURES, IMAGES, About, draw, house_style, to_png
+from edgewise.figures.geometry import examples
+from edgewise.files import write_atomically
+from edgewise.params import Params
+from edgewise.prototypes import Prototypes
+
+
+def main(params: Params) -> None:
+    about = about_run(params)
+    tables = read_tables()
+    for name in FIGURES:
+        write_atomically(PLOTS / f"{name}.png", to_png(draw(name, tables, about)))
+    prototypes, dataset = Prototypes.from_bytes(read(PROTOTYPES)), Dataset.from_bytes(read(DATASET))
+    with house_style():
+        images = examples(prototypes.train, dataset, about)
+    write_atomically(PLOTS / f"{IMAGES}.png", to_png(images))
+
+
+def about_run(params: Params) -> About:
+    """What every caption says of the run."""
+    data = params.dataset
+    pair = " / ".join(map(str, data.classes))
+    setting = f"{data.name}, classes {pair}, n = {data.n}, {params.loss.upper()}, α = {params.alpha:g}"
+    return About(setting if params.direction == "coherent" else f"{setting} in random directions", params.seeds)
+
+
+def read_tables() -> dict[str, pd.DataFrame]:
+    """The tables of all figures, by name, indexed by their first column."""
+    wanted = {name for figure in FIGURES.values() for name in (*figure.needs, *figure.welcomes)}
+    contents = {name: read(PLOTS / f"{name}.csv") for name in sorted(wanted)}
+    return {name: pd.read_csv(io.BytesIO(content), index_col=0) for name, content in contents.items()}
+
+
+if __name__ == "__main__":
+    stage(main)
