@@ -194,7 +194,8 @@ def plot_definitions():
 @pytest.fixture(scope="module")
 def columns_of_the_code():
     """The columns, index included, that the pipeline's own code gives its tables, by the table's file."""
-    synthetic = pytest.importorskip("synthetic", reason="needs the hand-written records of the comparison's tests")
+    import synthetic
+
     dataset = load_dataset(DatasetParams(name="digits", n=100))
     built = build_prototypes(dataset, PrototypeParams(candidates=10, trained=5), 3.0, "coherent")
     tables = plot_tables({seed: synthetic.records() for seed in (0, 1)})

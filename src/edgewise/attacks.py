@@ -38,7 +38,7 @@ class Attacked:
     epsilon : radius of the ball, in steps of an 8-bit pixel; 0 is the clean data
     fgsm_correct : bool [n], whether the network is right in spite of FGSM, at this and every smaller epsilon
     pgd_correct : bool [n], the same of PGD
-    perturbation : [n, C, H, W], in pixels; one that fools the network if any was found, else of the largest height
+    perturbation : [n, C, H, W], in pixels; one that fools the network if any was found, else the highest (see `height`)
     """
 
     epsilon: float
@@ -158,17 +158,6 @@ class _Target:
     def into_ball(self, perturbation: Tensor, epsilon: float) -> Tensor:
         return into_ball(perturbation, self.params.norm, epsilon, *self.pixels.room(self.x))
 
-    def climb(self, start: Tensor, epsilon: float) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """The points of one run of PGD: (perturbation, height, correct), `steps` + 1 of them."""
-        perturbation = self.into_ball(start, epsilon)
-        for _ in range(self.params.steps):
-            heights, correct, gradient = self.look_around(perturbation)
-            yield perturbation, heights, correct
-            step = self.params.step_size * epsilon * uphill(gradient, self.params.norm)
-            perturbation = self.into_ball(perturbation + step, epsilon)
-        with torch.no_grad():
-            yield perturbation, *self.look(perturbation)
-
 
 class _Best:
     """For each example the best perturbation so far: one that fools the network, or else the highest."""
@@ -201,13 +190,29 @@ def _attack_chunk(target: _Target, starts: Tensor) -> Iterator[Attacked]:
         best.offer(everyone, one_step, heights, correct)
         for run in range(1 + len(starts)):
             left = best.correct.nonzero()[:, 0]
-            if len(left) == 0:
-                break
             # The first run goes on from the best of the smaller epsilons, which is the clean point to begin with.
-            start = best.perturbation[left] if run == 0 else epsilon * starts[run - 1][left]
-            for found in target.only(left).climb(start, epsilon):
-                best.offer(left, *found)
+            _climb(
+                target, epsilon, left, best.perturbation[left] if run == 0 else epsilon * starts[run - 1][left], best
+            )
         yield Attacked(level, fgsm_correct, best.correct.clone(), best.perturbation.clone())
+
+
+def _climb(target: _Target, epsilon: float, left: Tensor, start: Tensor, best: _Best) -> None:
+    """One run of PGD on the examples with the indices `left` [m], from `start` [m, ...]; every point goes to `best`."""
+    params, perturbation = target.params, start
+    for step in range(params.steps + 1):
+        if len(left) == 0:
+            return
+        here = target.only(left)
+        perturbation = here.into_ball(perturbation, epsilon)
+        if step == params.steps:
+            with torch.no_grad():
+                best.offer(left, perturbation, *here.look(perturbation))
+            return
+        heights, correct, gradient = here.look_around(perturbation)
+        best.offer(left, perturbation, heights, correct)
+        moved = perturbation + params.step_size * epsilon * uphill(gradient, params.norm)
+        left, perturbation = left[correct], moved[correct]
 
 
 def _lengths(x: Tensor) -> Tensor:

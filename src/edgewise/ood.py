@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from edgewise.files import Array
 from edgewise.objective import Objective
@@ -88,12 +89,15 @@ def _contrast(pixels: Tensor, strength: float, seed: int) -> Tensor:
 
 
 def _gaussian_blur(pixels: Tensor, strength: float, seed: int) -> Tensor:
-    from torchvision.transforms.functional import gaussian_blur
-
-    # Three standard deviations on either side, but no more than the reflected border of a small image can give.
-    reach = [min(math.ceil(3 * strength), size - 1) for size in (pixels.shape[3], pixels.shape[2])]
-    blurred: Tensor = gaussian_blur(pixels, [2 * size + 1 for size in reach], [strength, strength])
-    return blurred
+    for dim in (2, 3):
+        # Three standard deviations on either side, but no more than the reflected border of a small image can give.
+        reach = min(math.ceil(3 * strength), pixels.shape[dim] - 1)
+        offsets = torch.arange(-reach, reach + 1).to(pixels)
+        kernel = torch.softmax(-(offsets**2) / (2 * strength**2), dim=0)
+        last = pixels.transpose(dim, 3)
+        padded = F.pad(last, (reach, reach, 0, 0), mode="reflect")
+        pixels = (padded.unfold(3, len(kernel), 1) @ kernel).transpose(dim, 3)
+    return pixels
 
 
 CORRUPT: dict[str, Callable[[Tensor, float, int], Tensor]] = {

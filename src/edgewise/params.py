@@ -182,7 +182,7 @@ class RobustnessParams(Section):
     #: Norm of the perturbation, over the whole image.
     norm: Literal["linf", "l2"] = "linf"
     #: Radii of the balls, in steps of an 8-bit pixel: 8 is 8/255 of the range from 0 to 1. 0 is always measured too.
-    epsilons: Annotated[list[Positive], Field(min_length=1)] = [4, 8, 16, 32]
+    epsilons: Annotated[list[Positive], Field(min_length=1)] = [8, 16, 32]
     #: What PGD climbs. loss: the training loss; margin: the other output less the label's (for CE they are the same).
     maximise: Literal["loss", "margin"] = "loss"
     #: Of one run of PGD.
@@ -192,7 +192,7 @@ class RobustnessParams(Section):
     #: Runs of PGD; the first goes on from the best perturbation of the smaller epsilons, the others start at random.
     restarts: Count = 2
     #: At most so many test images are attacked, evenly spaced over the test split; of the held-out groups, all.
-    examples: Count = 200
+    examples: Count = 100
     #: Every so many checkpoints are attacked, and the last. Odd, as the default checkpoints are an odd number of steps
     #: apart: the iterates at the edge sit on opposite walls of the valley by turns, and both should be seen.
     every: Count = 3
