@@ -76,7 +76,7 @@ class Evaluations:
 
 def by_condition(table: pd.DataFrame, conditions: list[str], value: str) -> pd.DataFrame:
     """A branch's records with one row a step and one column a condition."""
-    return table.pivot_table(index="step", columns=conditions, values=value, sort=False)
+    return table.pivot_table(index="step", columns=conditions, values=value)
 
 
 def times(table: pd.DataFrame) -> Array:
