@@ -42,14 +42,14 @@ def weights(model: nn.Module) -> list[tuple[int, ...]]:
     return [tuple(parameter.shape) for parameter in model.parameters() if parameter.ndim > 1]
 
 
-def test_default_cnn_is_the_papers() -> None:
-    model = build_model(ModelParams(name="cnn"), (3, 32, 32))
+def test_cnn_of_width_512_is_the_papers() -> None:
+    model = build_model(ModelParams(name="cnn", width=512), (3, 32, 32))
     expected = [(64, 3, 3, 3), (64, 64, 3, 3), (128, 64, 3, 3), (512, 128 * 8 * 8), (2, 512)]
     assert weights(model) == expected
 
 
-def test_default_resnet_has_fourteen_layers() -> None:
-    shapes = weights(build_model(ModelParams(name="resnet"), (3, 32, 32)))
+def test_resnet_of_width_512_and_depth_2_has_fourteen_layers() -> None:
+    shapes = weights(build_model(ModelParams(name="resnet", width=512), (3, 32, 32)))
     assert len(shapes) == 14
     assert [shape[0] for shape in shapes] == [16] * 5 + [32] * 4 + [64] * 4 + [2]
     assert len(weights(build_model(ModelParams(name="resnet", depth=3), (3, 32, 32)))) == 20

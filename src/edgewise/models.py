@@ -3,7 +3,7 @@
 What the parameters of the section `model` mean:
 
 ====== =========================================== ========================================== =======================
-       width                                       depth                                      at the defaults (512, 2)
+       width                                       depth                                      at 512, 2 (the paper's)
 ====== =========================================== ========================================== =======================
 mlp    units of each hidden layer                  hidden layers                              512-512
 cnn    units of the hidden linear layer; width/8   stages: the first of two convolutions,     64-64-pool-128-pool-512
