@@ -91,6 +91,8 @@ def bootstrap_over_seeds(seeds: Sequence[int], score: Callable[[Sequence[int]], 
     if len(seeds) < 2:
         return Interval(estimate, float("nan"), float("nan"))
     rng = np.random.default_rng(0)
-    scores = [score(rng.choice(seeds, len(seeds)).tolist()) for _ in range(RESAMPLES)]
-    low, high = np.nanquantile(scores, TAILS)
+    drawn = [tuple(sorted(rng.choice(seeds, len(seeds)).tolist())) for _ in range(RESAMPLES)]
+    # Few seeds have few different resamples, and a score may be slow.
+    scores = {chosen: score(list(chosen)) for chosen in sorted(set(drawn))}
+    low, high = np.nanquantile([scores[chosen] for chosen in drawn], TAILS)
     return Interval(estimate, float(low), float(high))

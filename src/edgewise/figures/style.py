@@ -170,7 +170,7 @@ def sheet(
     The figure, and its panels as [rows, columns].
     """
     width, height = size
-    lines = textwrap.wrap(caption, int(width * 14))
+    lines = textwrap.wrap(caption, int(width * 12))
     columns = max(1, min(len(keys), int(width / 2.15)))
     legend_height = 0.24 * -(-len(keys) // columns)
     head = 0.4 + 0.19 * len(lines) + legend_height + 0.08
