@@ -44,7 +44,9 @@ class Repository:
             if (source / name).is_file() and not name.startswith(("metrics/", "plots/", "dvc.lock")):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source / name, folder / name)
-        params = parse_params(yaml.safe_dump(TINY)).model_dump(mode="json")  # DVC needs every key to be there
+        params = parse_params(yaml.safe_dump({**TINY, "seeds": [0]})).model_dump(
+            mode="json"
+        )  # DVC needs every key to be there
         (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
         self.git("init", "--quiet")
         for key, value in (("user.name", "a test"), ("user.email", "test@example.org"), ("commit.gpgsign", "false")):
@@ -118,7 +120,7 @@ def of_seed(stages: set[str], seed: int) -> set[str]:
 
 
 def test_the_first_run_runs_every_stage_and_the_second_none(pipeline):
-    assert pipeline.first == every_stage(pipeline, [0, 1])
+    assert pipeline.first == every_stage(pipeline, [0])
     assert pipeline.ran("repro") == set()
     assert pipeline.is_up_to_date()
     assert pipeline.results() == pipeline.outcome
@@ -136,24 +138,24 @@ def test_two_folders_have_the_same_bytes(pipelines):
 
 
 def test_a_new_seed_runs_that_seed_alone_and_back_again_gives_the_same_bytes(pipeline):
-    everything = every_stage(pipeline, [0, 1, 2])
-    ran = pipeline.ran("exp", "run", "-S", "seeds=[0,1,2]")
-    assert of_seed(everything, 2) <= ran
-    assert {stage.split("@")[0] for stage in ran - of_seed(everything, 2)} >= {"summary"}
-    assert all("@" not in stage for stage in ran - of_seed(everything, 2)), ran
+    everything = every_stage(pipeline, [0, 1])
+    ran = pipeline.ran("exp", "run", "-S", "seeds=[0,1]")
+    assert of_seed(everything, 1) <= ran
+    assert {stage.split("@")[0] for stage in ran - of_seed(everything, 1)} >= {"summary"}
+    assert all("@" not in stage for stage in ran - of_seed(everything, 1)), ran
     assert "dataset" not in ran
     assert "prototypes" not in ran
     assert pipeline.results().keys() == pipeline.outcome.keys()
     assert pipeline.results()["metrics/edge.json"] != pipeline.outcome["metrics/edge.json"]
 
-    ran = pipeline.ran("exp", "run", "-S", "seeds=[0,1]")
+    ran = pipeline.ran("exp", "run", "-S", "seeds=[0]")
     assert all("@" not in stage for stage in ran)
     assert pipeline.results() == pipeline.outcome
     assert pipeline.is_up_to_date()
 
 
 def test_the_length_of_the_branches_does_not_rerun_base(pipeline):
-    ran = pipeline.ran("exp", "run", "-S", "branch.steps=20", "-S", "seeds=[0]")
+    ran = pipeline.ran("exp", "run", "-S", "branch.steps=20")
     names = {stage.split("@")[0] for stage in ran}
     assert names & {"dataset", "prototypes", "base", "base_hessian"} == set()
     assert {"branch@0-baseline", "branch@0-exit", "hessian@0-baseline", "hessian@0-exit", "summary"} <= ran
