@@ -191,9 +191,8 @@ def _attack_chunk(target: _Target, starts: Tensor) -> Iterator[Attacked]:
         for run in range(1 + len(starts)):
             left = best.correct.nonzero()[:, 0]
             # The first run goes on from the best of the smaller epsilons, which is the clean point to begin with.
-            _climb(
-                target, epsilon, left, best.perturbation[left] if run == 0 else epsilon * starts[run - 1][left], best
-            )
+            start = best.perturbation if run == 0 else epsilon * starts[run - 1]
+            _climb(target, epsilon, left, start[left], best)
         yield Attacked(level, fgsm_correct, best.correct.clone(), best.perturbation.clone())
 
 

@@ -11,7 +11,7 @@ Differences are baseline - branch. Of an accuracy, positive is in favour of the 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -136,17 +136,40 @@ def robustness_metrics(seeds: Mapping[int, Evaluations]) -> dict[str, Any]:
 
 
 def ood_metrics(seeds: Mapping[int, Evaluations]) -> dict[str, Any]:
-    """Loss and accuracy by shift, strength, phase and branch (metrics/ood.json).
+    """Loss and accuracy by shift, phase and branch (metrics/ood.json).
 
-    The shifts are coherent and random (by alpha), the corruptions (by severity) and heldout_<group> (strength 0).
+    Displaced test data by direction and alpha; corrupted ones by corruption, mean over the severities, as in Hendrycks
+    & Dietterich 2019; held-out examples by group. Intervals are 95 %, Student t over seeds.
     """
-    shifts: dict[str, Any] = {}
+    kinds: dict[str, Any] = {"displaced": {}, "corrupted": {}, "heldout": {}}
+    averaged = {
+        seed: replace(one, ood={branch: _mean_over_severities(table) for branch, table in one.ood.items()})
+        for seed, one in seeds.items()
+    }
     for value in ("loss", "accuracy"):
-        for phase, table in summarise(seeds, "ood", value).items():
-            for shift, strength in _conditions(seeds, "ood"):
-                place = shifts.setdefault(shift, {}).setdefault(f"{strength:g}", {}).setdefault(value, {})
-                place[phase] = None if table is None else _intervals(table.loc[(shift, strength)])
-    return {"shifts": shifts, **_about(seeds)}
+        for phase, table in summarise(averaged, "ood", value).items():
+            for condition in _conditions(averaged, "ood"):
+                shift, strength = condition
+                if shift in get_args(Direction):
+                    place = kinds["displaced"].setdefault(shift, {}).setdefault(f"{strength:g}", {})
+                elif shift.startswith(HELDOUT):
+                    place = kinds["heldout"].setdefault(shift.removeprefix(HELDOUT), {})
+                else:
+                    place = kinds["corrupted"].setdefault(shift, {})
+                place.setdefault(value, {})[phase] = None if table is None else _intervals(table.loc[condition])
+    return {**kinds, **_about(seeds)}
+
+
+def _mean_over_severities(table: pd.DataFrame) -> pd.DataFrame:
+    """The ood records of a branch with one row a step and corruption in place of one a severity; its strength is 1."""
+    corrupted = _is_corruption(table["shift"])
+    severe = table[corrupted & (table["strength"] > 0)].assign(strength=1.0)
+    means = severe.groupby(["step", *OOD_CONDITIONS], sort=False, as_index=False).mean()
+    return pd.concat([table[~corrupted], means[list(table.columns)]])
+
+
+def _is_corruption(shifts: pd.Series) -> pd.Series:
+    return ~shifts.isin(get_args(Direction)) & ~shifts.str.startswith(HELDOUT)
 
 
 def evaluation_plots(seeds: Mapping[int, Evaluations], t_star: Mapping[int, int]) -> dict[str, pd.DataFrame]:
@@ -175,6 +198,7 @@ def evaluation_plots(seeds: Mapping[int, Evaluations], t_star: Mapping[int, int]
         for one in seeds.values():
             table = one.phase("late", kind, value)
             assert table is not None  # every branch has an end
+            table = table.sort_index()
             tables.append(pd.concat([table.loc[curve].add_suffix(s) for curve, s in curves.items()], axis="columns"))
         return over_seeds(tables)
 
@@ -183,8 +207,8 @@ def evaluation_plots(seeds: Mapping[int, Evaluations], t_star: Mapping[int, int]
         accuracy = late("ood", {shift: f"_{shift}_accuracy" for shift in shifts}, "accuracy")
         return pd.concat([loss, accuracy], axis=1).rename_axis(index)
 
-    shifts = list(dict.fromkeys(shift for shift, _ in _conditions(seeds, "ood")))
-    corruptions = [shift for shift in shifts if shift not in get_args(Direction) and not shift.startswith(HELDOUT)]
+    shifts = first.ood["baseline"]["shift"]
+    corruptions = list(shifts[_is_corruption(shifts)].unique())
     subsets = {(subset, attack) for subset, attack, _ in _conditions(seeds, "robustness")}
     suffix = {(s, attack): f"_{s}{'_fgsm' * (attack == 'fgsm')}" for s, attack in sorted(subsets)}
     return {
@@ -249,13 +273,13 @@ def _advantages(one: Evaluations, phase: Phase) -> dict[tuple[str, str], float]:
     robustness, ood = one.phase(phase, "robustness", "accuracy"), one.phase(phase, "ood", "loss")
     assert robustness is not None  # only after_t_star_star may be missing
     assert ood is not None
-    accuracy, loss = robustness["baseline_minus_exit"], ood["baseline_minus_exit"]
+    accuracy, loss = (table["baseline_minus_exit"].sort_index() for table in (robustness, ood))
     advantages = {}
     for subset in accuracy.index.unique("subset"):
         pgd = accuracy.loc[(subset, "pgd")]
         group = "boundary" if subset == TEST else subset
         advantages[f"adversarial_{subset}", group] = float(pgd[pgd.index > 0].mean())
-    advantages["displaced_test", "input_outlier"] = -float(loss.loc["coherent"].sort_index().iloc[-1])
+    advantages["displaced_test", "input_outlier"] = -float(loss.loc["coherent"].iloc[-1])
     for group in GROUPS:
         if (HELDOUT + group, 0) in loss.index:
             advantages[HELDOUT + group, group] = -float(loss.loc[(HELDOUT + group, 0)])
