@@ -37,7 +37,7 @@ def photos():
 
 def test_displacement_is_that_of_the_input_outliers(prototypes):
     for split in ("train", "heldout"):
-        x, y, group = (getattr(prototypes, f"{split}_{part}") for part in ("x", "y", "group"))
+        x, y, group = (getattr(getattr(prototypes, split), part) for part in ("x", "y", "group"))
         seeds = group == "inlier"
         moved = x[seeds] + 3.0 * displacements(y[seeds], prototypes.v_diff, "coherent", seed=0)
         np.testing.assert_allclose(moved, x[group == "input_outlier"], atol=1e-5)
