@@ -186,7 +186,7 @@ class RobustnessParams(Section):
     #: What the attacks climb. loss: the training loss; margin: the other output less the label's. For CE they are the
     #: same. MSE also grows where the network gets surer of the right label, so that climbing it overstates robustness
     #: at large epsilon (one network on mnist5k, epsilon 32: accuracy 0.14 after 2 restarts; by the margin 0.035).
-    maximise: Literal["loss", "margin"] = "loss"
+    maximise: Literal["loss", "margin"] = "margin"
     #: Of one run of PGD.
     steps: Count = 10
     #: Of one step of PGD, as a fraction of epsilon.
