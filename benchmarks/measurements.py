@@ -27,7 +27,7 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(EXAMPLES, *SHAPE, generator=generator)
     y = torch.randint(0, 2, (EXAMPLES,), generator=generator)
-    model = build_model(ModelParams(), SHAPE)
+    model = build_model(ModelParams(width=512), SHAPE)
     objective = Objective(model, "mse", x, y, chunk_size=EXAMPLES)
     run = train(objective, GradientDescent(0.03), State(initial_theta(model, 0.2, seed=0).float()), {})
     thetas = [next(run).state.theta for _ in range(31)]
