@@ -62,7 +62,7 @@ def gradient_sharpness(objective: Objective, theta: Tensor) -> float:
 
     Batch sharpness is its mean over mini-batches (Andreyev and Beneventano 2024).
     """
-    gradient = objective.evaluate(theta).gradient
+    gradient = objective.gradient(theta)
     direction = gradient / gradient.norm()
     return float(direction @ objective.hessian(theta)(direction))
 

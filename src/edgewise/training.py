@@ -62,10 +62,10 @@ def train(objective: Objective, optimizer: Optimizer, state: State, groups: Mapp
 
         chosen = optimizer.batch(state.step, len(objective))
         batch = None if chosen is None else objective.subset(chosen)
-        gradient = here.gradient if batch is None else batch.evaluate(state.theta).gradient
+        gradient = here.gradient if batch is None else batch.gradient(state.theta)
         following = optimizer.step(state, gradient)
         there = objective.evaluate(following.theta)
-        next_gradient = there.gradient if batch is None else batch.evaluate(following.theta).gradient
+        next_gradient = there.gradient if batch is None else batch.gradient(following.theta)
         displacement, change = optimizer.secant(state, gradient, following, next_gradient)
         secant = secant_sharpness(displacement, change, optimizer.preconditioner(state, gradient))
         state, here = following, there
@@ -159,7 +159,7 @@ def run_to_edge(
     )
     if not at_edge():
         state = journal.state
-        preconditioner = optimizer.preconditioner(state, objective.evaluate(state.theta).gradient)
+        preconditioner = optimizer.preconditioner(state, objective.gradient(state.theta))
         pairs = tracker.measure(state.theta, preconditioner)
         sharpness = measure_sharpness(objective, optimizer, state, pairs).value
         raise NotAtTheEdgeError(
