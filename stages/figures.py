@@ -34,7 +34,7 @@ def about_run(params: Params) -> About:
 
 def read_tables() -> dict[str, pd.DataFrame]:
     """The tables of all figures, by name, indexed by their first column."""
-    wanted = {name for figure in FIGURES.values() for name in (*figure.needs, *figure.welcomes)}
+    wanted = {name for figure in FIGURES.values() for name in figure.needs}
     contents = {name: read(PLOTS / f"{name}.csv") for name in sorted(wanted)}
     return {name: pd.read_csv(io.BytesIO(content), index_col=0) for name, content in contents.items()}
 

@@ -94,12 +94,6 @@ def test_every_figure_is_drawn_and_its_bytes_are_the_same_twice(name, seeds):
     assert first == second
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_is_drawn_without_what_it_merely_welcomes(name):
-    tables = {table: rows for table, rows in made_up(2).items() if table in FIGURES[name].needs}
-    assert draw(name, tables, About(SETTING, [0, 1])).axes
-
-
 def test_nothing_but_the_tables_that_a_figure_declares_reaches_it():
     for name, figure in FIGURES.items():
         tables = made_up(2)
@@ -181,7 +175,7 @@ def test_the_figures_stage_declares_every_figure_whose_tables_the_pipeline_makes
     made = set().union(*(outs(name) for name, stage in PIPELINE["stages"].items() if "outs" in stage))
     drawn = [name for name, f in FIGURES.items() if {f"plots/{table}.csv" for table in f.needs} <= made]
     assert outs("figures") == {f"plots/{name}.png" for name in (*drawn, IMAGES)}
-    read = {f"plots/{t}.csv" for name in drawn for t in (*FIGURES[name].needs, *FIGURES[name].welcomes)} & made
+    read = {f"plots/{t}.csv" for name in drawn for t in FIGURES[name].needs} & made
     assert read == {path for path in PIPELINE["stages"]["figures"]["deps"] if path.endswith(".csv")}
 
 
@@ -205,7 +199,7 @@ def columns_of_the_code():
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_need_columns_that_the_code_makes(name, columns_of_the_code):
-    for table, columns in (FIGURES[name].needs | FIGURES[name].welcomes).items():
+    for table, columns in FIGURES[name].needs.items():
         assert set(columns) <= columns_of_the_code.get(f"plots/{table}.csv", set(columns))
 
 

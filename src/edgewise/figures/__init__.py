@@ -4,7 +4,7 @@ A new figure is one function of the tables and one line of `FIGURES`.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -29,13 +29,11 @@ class FigureOfTables:
     Attributes
     ----------
     function : from the tables, by name, and what the caption says
-    needs : the tables that it cannot do without, each with the columns that it reads
-    welcomes : tables that it shows too where they are there
+    needs : the tables that it is made of, each with the columns that it cannot do without
     """
 
     function: Callable[[dict[str, pd.DataFrame], About], Figure]
     needs: dict[str, list[str]]
-    welcomes: dict[str, list[str]] = field(default_factory=dict)
 
 
 def _by(*branches: str) -> list[str]:
@@ -59,14 +57,13 @@ FIGURES = {
     "figure_06_control": FigureOfTables(training.control, {"control": WAYS, "control_alpha": WAYS}),
     "figure_07_persistence": FigureOfTables(
         training.persistence,
-        {name: _by("baseline") for name in ("curvature_influence", "gradient_norm", "alignment")},
-        {"label_probability": _by("baseline")},
+        {name: _by("baseline") for name in ("curvature_influence", "gradient_norm", "alignment", "label_probability")},
     ),
     "figure_08_examples": FigureOfTables(points.examples, {"examples": ["centroid_distance", "alignment"]}),
     "figure_09_robustness": FigureOfTables(
         unseen.robustness, {"robustness": [], "robustness_epsilon": ["baseline_test", "exit_test"]}
     ),
-    "figure_10_ood": FigureOfTables(unseen.ood, {"ood": []}, {"corruptions": []}),
+    "figure_10_ood": FigureOfTables(unseen.ood, {"ood": [], "corruptions": []}),
     "figure_15_19_centroid_distance": FigureOfTables(geometry.centroid_distance, {"centroid_distance": DISTANCES}),
     "figure_16_17_influence": FigureOfTables(
         training.influence,
@@ -104,10 +101,6 @@ def draw(name: str, tables: Tables, about: About) -> Figure:
             raise EdgewiseError(f"{name}: needs the table plots/{table}.csv")
         check_table(table, tables[table], columns)
         chosen[table] = tables[table]
-    for table, columns in figure.welcomes.items():
-        if table in tables:
-            check_table(table, tables[table], columns)
-            chosen[table] = tables[table]
     with house_style():
         return figure.function(chosen, about)
 

@@ -147,19 +147,16 @@ def alignment(tables: Tables, about: About) -> Figure:
 
 
 def persistence(tables: Tables, about: About) -> Figure:
-    """Influence, its two factors and, where it is measured, the probability of the label, by group (figure 7)."""
+    """Influence, its two factors and the probability of the label, by group (figure 7)."""
     quantities = {
         "curvature_influence": (INFLUENCE, True, REAL),
         "gradient_norm": ("gradient norm ‖∇ℓ$_k$‖", True, REAL),
         "alignment": (ALIGNMENT, False, (0.0, 1.0)),
         "label_probability": ("probability of the label", False, (0.0, 1.0)),
     }
-    shown = [name for name in quantities if name in tables]
-    shape, size = ((2, 2), (11, 6.8)) if len(shown) == 4 else ((1, 3), (13, 3.9))
     title = "Influence is alignment times gradient norm squared: who keeps both?"
-    figure, panels = sheet(shape, title, f"Baseline branch. {about.mean}", group_keys(), size=size)
-    for panel, name in zip(panels.flat, shown, strict=True):
-        label, log, bounds = quantities[name]
+    figure, panels = sheet((2, 2), title, f"Baseline branch. {about.mean}", group_keys(), size=(11, 6.8))
+    for panel, (name, (label, log, bounds)) in zip(panels.flat, quantities.items(), strict=True):
         looks = {f"baseline_{group}": group_look(group) for group in GROUPS}
         curves(panel, tables[name], looks, log=log, bounds=bounds)
         mark_onset(panel)

@@ -79,9 +79,7 @@ def robustness(tables: Tables, about: About) -> Figure:
 
 def ood(tables: Tables, about: About) -> Figure:
     """Test loss on displaced inputs over alpha, by direction, and on corrupted ones over severity (figure 10)."""
-    shifts = [("ood", variant, columns) for variant, columns in variants(tables["ood"]).items()]
-    if "corruptions" in tables:
-        shifts += [("corruptions", variant, columns) for variant, columns in variants(tables["corruptions"]).items()]
+    shifts = [(n, variant, columns) for n in ("ood", "corruptions") for variant, columns in variants(tables[n]).items()]
     branches = [b for b in BRANCH_STYLES if any(b in columns for _, _, columns in shifts)]
     keys = [key(branch_look(b), BRANCH_LABELS[b]) for b in branches]
     columns_of_panels = min(3, len(shifts))
