@@ -67,6 +67,18 @@ def test_group_normalisation_comes_after_every_hidden_layer() -> None:
         assert sum(isinstance(module, nn.GroupNorm) for module in modules) == count
 
 
+@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize("width", [2, 3, 8, 64, 256])
+def test_no_normalised_value_is_a_group_by_itself(name: str, width: int) -> None:
+    model = build_model(ModelParams(name=name, width=width, normalisation="group"), (1, 4, 4))
+    theta = initial_theta(model, 1.0, seed=0)
+    found = objective_of(model, shape=(1, 4, 4)).evaluate(theta)
+    assert found.losses.isfinite().all()
+    for module in model.modules():
+        if isinstance(module, nn.GroupNorm) and module.num_channels > 1:
+            assert module.num_groups < module.num_channels
+
+
 # Initialisation
 
 

@@ -67,6 +67,7 @@ def test_params_yaml_names_every_parameter(repository):
         ("branch: {exit_factor: 1.0}", "branch.exit_factor", "1.0", "less than 1"),
         ("branch: {exit_factor: 0}", "branch.exit_factor", "0", "greater than 0"),
         ("branch: {steps: 10}", "branch", "'steps': 10", "checkpoint_every (25) must be at most steps (10)"),
+        ("model: {width: 1, normalisation: group}", "model", "'width': 1", "needs a width of at least 2"),
         ("optimizer: {lr: 0}", "optimizer.lr", "0", "greater than 0"),
         ("hessian: {tolerance: 1}", "hessian.tolerance", "1", "less than 1"),
         ("compute: {device: abacus}", "compute.device", "'abacus'", "'cpu'"),

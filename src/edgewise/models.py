@@ -141,11 +141,15 @@ def initial_theta(model: nn.Module, init_scale: float, seed: int) -> torch.Tenso
 
 
 def _hidden(params: ModelParams, channels: int) -> list[nn.Module]:
-    """What follows a hidden layer of so many channels: at most 8 groups' normalisation, and the activation."""
+    """What follows a hidden layer of so many channels: normalisation, if any, and the activation.
+
+    There are at most 8 groups, of at least two channels each where there are two: a value by itself would become 0.
+    """
     activation = ACTIVATIONS[params.activation]()
-    return (
-        [activation] if params.normalisation == "none" else [nn.GroupNorm(math.gcd(8, channels), channels), activation]
-    )
+    if params.normalisation == "none":
+        return [activation]
+    groups = math.gcd(8, channels)
+    return [nn.GroupNorm(max(1, groups // 2) if groups == channels else groups, channels), activation]
 
 
 def _check_size(params: ModelParams, input_shape: tuple[int, ...], smallest: int) -> None:

@@ -100,6 +100,12 @@ class ModelParams(Section):
             raise ValueError("must be mlp, cnn, resnet, or a network of your own as package.module:factory")
         return name
 
+    @model_validator(mode="after")
+    def _more_than_one_unit_to_normalise(self) -> Self:
+        if self.normalisation == "group" and self.width < 2:
+            raise ValueError(f"normalisation group needs a width of at least 2, was {self.width}")
+        return self
+
 
 class OptimizerParams(Section):
     """The optimiser; its stability threshold follows from it. What an optimiser does not have is not looked at."""
