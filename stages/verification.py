@@ -1,4 +1,4 @@
-"""Verify the branching: at the branching instant, parameters and group gradients of both branches are the same."""
+"""Did the branches start from one state: the same parameters, optimiser state and group gradients?"""
 
 import shutil
 

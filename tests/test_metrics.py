@@ -32,6 +32,8 @@ def test_edge_metrics_report_every_seed_and_their_interval():
         "t_star_secant": 6,
         "t_star_sharpness": 10,
         "sharpness_ratio_at_t_star": pytest.approx(19 / 20),
+        "sharpness_ratio_baseline": pytest.approx(20 / 20),
+        "secant_sharpness_ratio_baseline": pytest.approx(1),
         "t_star_star": T_STAR + STEPS,
     }
     assert metrics["seeds"]["5"]["t_star_sharpness"] == 6
@@ -39,6 +41,15 @@ def test_edge_metrics_report_every_seed_and_their_interval():
     summary = metrics["summary"]["t_star_sharpness"]
     assert summary == {"mean": 8, "low": pytest.approx(low), "high": pytest.approx(high), "seeds": 2}
     assert (metrics["rule"], metrics["stability_threshold"]) == ("secant", THRESHOLD)
+
+
+def test_whether_the_baseline_stays_at_the_threshold_is_told_by_its_later_half():
+    summary = edge_metrics({0: records(at_onset=40.0, later=23.0), 1: records(later=27.0)})["summary"]
+    ratios = [(23 + 19) / 2 / THRESHOLD, (27 + 19) / 2 / THRESHOLD]
+    low, high = stats.t.interval(0.95, 1, loc=np.mean(ratios), scale=stats.sem(ratios))
+    found = summary["sharpness_ratio_baseline"]
+    assert found == {"mean": pytest.approx(1.1), "low": pytest.approx(low), "high": pytest.approx(high), "seeds": 2}
+    assert summary["secant_sharpness_ratio_baseline"]["mean"] == pytest.approx(1)
 
 
 def test_what_no_seed_reached_is_null_and_what_some_reached_says_how_many():

@@ -17,6 +17,7 @@ from edgewise.metrics import delta_interval, selector_advantage, selector_score
 from edgewise.params import Params
 from edgewise.prototypes import GROUPS
 from edgewise.statistics import Interval, clustered_spearman, mean_interval, spearman
+from edgewise.tables import second_half
 
 Verdict = Literal["holds", "fails", "undecided"]
 
@@ -57,7 +58,7 @@ def per_seed(value: Callable[[SeedRecords], float]) -> Callable[[Seeds], Interva
 
 def late(table: pd.DataFrame, column: str) -> float:
     """Mean of a column over the later half of a run."""
-    return float(table[column].iloc[len(table) // 2 :].mean())
+    return float(second_half(table)[column].mean())
 
 
 def gain(group: str, *, equal_time: bool) -> Callable[[Seeds], Interval]:

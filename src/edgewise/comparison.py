@@ -90,6 +90,11 @@ class SeedRecords:
         table = (self.steps if rule == "secant" else self.hessian)["exit"]
         return self._first_crossing(table, rule, self.setting.exit_threshold)
 
+    def late_ratio(self, rule: Rule) -> float:
+        """What a rule looks at, relative to the threshold, over the later half of the baseline: does it stay there?"""
+        table = (self.steps if rule == "secant" else self.hessian)["baseline"]
+        return float(second_half(table)[RULE_COLUMN[rule]].mean() / self.setting.threshold)
+
     def _first_crossing(self, table: pd.DataFrame, rule: Rule, threshold: float) -> int | None:
         measured = table[["step", RULE_COLUMN[rule]]].dropna()
         steps, values = measured.to_numpy().T

@@ -16,7 +16,10 @@ WAYS = ("coherent", "random")
 
 
 def edge_metrics(seeds: Seeds) -> dict[str, Any]:
-    """When each seed reached the edge, by both rules, and how sharp it was there (metrics/edge.json)."""
+    """When each seed reached the edge, by both rules, and how sharp it was there and after (metrics/edge.json).
+
+    Ratios are to the stability threshold; those of the baseline are means over its later half.
+    """
     setting = next(iter(seeds.values())).setting
     each: dict[int, dict[str, Any]] = {}
     for seed, records in seeds.items():
@@ -25,6 +28,8 @@ def edge_metrics(seeds: Seeds) -> dict[str, Any]:
             "t_star_secant": records.onset("secant"),
             "t_star_sharpness": records.onset("sharpness"),
             "sharpness_ratio_at_t_star": float(records.hessian["baseline"]["sharpness"].iloc[0] / setting.threshold),
+            "sharpness_ratio_baseline": records.late_ratio("sharpness"),
+            "secant_sharpness_ratio_baseline": records.late_ratio("secant"),
             "t_star_star": records.second_onset() if "exit" in records.branches else None,
         }
     summary: dict[str, Any] = {}
