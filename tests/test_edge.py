@@ -51,13 +51,15 @@ def test_no_step_has_no_curvature():
     [
         ([1.0, 2.0, 3.0, 2.0], 20),  # reaching counts, not only exceeding
         ([1.0, 1.0, 3.0, 4.0], 30),
-        ([5.0, 0.0, 0.0, 0.0], 10),
-        ([math.nan, math.nan, 2.5, math.nan], 30),
+        ([5.0, 0.0, 0.0, 2.0], 40),  # from below
+        ([5.0, 4.0, 3.0, 2.0], None),
+        ([math.nan, 1.0, math.nan, 2.5], 40),
+        ([math.nan, math.nan, 2.5, math.nan], None),
         ([1.0, 1.0, 1.999, -5.0], None),
         ([math.nan] * 4, None),
     ],
 )
-def test_first_crossing_is_the_first_measured_step_at_the_threshold(values, expected):
+def test_first_crossing_is_the_first_measured_step_at_which_the_threshold_is_reached_from_below(values, expected):
     assert first_crossing([10, 20, 30, 40], values, 2.0) == expected
     assert first_crossing(np.array([10, 20, 30, 40]), np.array(values), 2.0) == expected
 

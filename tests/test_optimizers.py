@@ -251,9 +251,10 @@ def test_secant_of_a_mini_batch_is_its_gradient_sharpness_to_first_order() -> No
 
 def test_first_crossing_of_a_running_mean() -> None:
     values = [math.nan, 9, 0, 3, 3, 3, 6, 6]
-    assert first_crossing(range(8), values, 5) == 1
+    assert first_crossing(range(8), values, 5) == 6
     assert first_crossing(range(8), values, 5, window=3) == 7
-    assert first_crossing(range(8), values, 4, window=3) == 3
+    assert first_crossing(range(8), values, 4, window=3) == 6
+    assert first_crossing(range(8), values, 3, window=3) == 5
     assert first_crossing(range(2), values[:2], 1, window=3) is None
     assert rule_window("secant", StochasticGradientDescent(0.1)) == 100
     assert rule_window("sharpness", StochasticGradientDescent(0.1)) == 1

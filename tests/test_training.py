@@ -16,7 +16,7 @@ from edgewise.eigen import EigenTracker
 from edgewise.errors import DivergenceError, NotAtTheEdgeError
 from edgewise.files import write_rows
 from edgewise.objective import Evaluation, Objective
-from edgewise.optimizers import GradientDescent, State
+from edgewise.optimizers import Adam, GradientDescent, State
 from edgewise.training import run, run_to_edge, train
 from edgewise.trajectory import Journal, checkpoints, load_state
 
@@ -196,6 +196,19 @@ def test_onset_is_the_first_step_at_which_the_rule_holds(tmp_path, rule):
     assert 10 < t_star < 400
     assert t_star == reached
     assert checkpoints(tmp_path / "base")[-1].name == f"step-{t_star:06d}.npz"
+
+
+def test_a_run_that_begins_above_its_threshold_reaches_it_once_it_has_come_down(tmp_path):
+    objective, theta = network()
+    adam, journal = Adam(0.05), Journal(tmp_path / "base", "f", State(theta))
+    t_star = run_to_edge(
+        objective, adam, GROUPS, journal, rule="sharpness", sharpness_every=5, max_steps=600, tolerance=1e-3
+    )
+    measured = {row["step"]: row["sharpness"] / adam.stability_threshold for row in journal.rows[::5]}
+    assert measured[0] > 2  # the first steps of Adam have small second moments
+    assert all(ratio < 1 for step, ratio in measured.items() if 0 < step < t_star)
+    assert t_star > 100
+    assert measured[t_star] >= 1
 
 
 def test_a_run_that_does_not_reach_the_edge_says_how_far_it_came(tmp_path):

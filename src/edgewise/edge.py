@@ -70,17 +70,23 @@ def gradient_sharpness(objective: Objective, theta: Tensor) -> float:
 def first_crossing(
     steps: Sequence[int] | Array, values: Sequence[float] | Array, threshold: float, window: int = 1
 ) -> int | None:
-    """The first of `steps` at which a measured value reaches `threshold`; nan is "not measured"; None if never.
+    """The first of `steps` at which a measured value reaches `threshold` from below; None if never.
 
-    Applied to secant sharpness or to sharpness, this is the onset rule of that name. With a `window`, it is the mean
-    over so many values, the last one included, that has to reach the threshold; a mean over nan is not measured.
+    Applied to secant sharpness or to sharpness, this is the onset rule of that name. A run may begin above its
+    threshold (Adam's preconditioned sharpness does, before its second moments have grown) and has first to come down.
+
+    Parameters
+    ----------
+    values : nan is "not measured"
+    window : it is the mean over so many values, the last one included, that has to reach the threshold; a mean over
+        nan is not measured
     """
     series = np.asarray(values, dtype=float)
     if len(series) < window:
         return None
     means = np.lib.stride_tricks.sliding_window_view(series, window).mean(axis=1)
-    reached = np.flatnonzero(means >= threshold)
-    return int(np.asarray(steps)[reached[0] + window - 1]) if len(reached) else None
+    crossed = np.flatnonzero((means >= threshold) & np.logical_or.accumulate(means < threshold))
+    return int(np.asarray(steps)[crossed[0] + window - 1]) if len(crossed) else None
 
 
 def rule_window(rule: Rule, optimizer: Optimizer) -> int:

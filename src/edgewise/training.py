@@ -129,7 +129,7 @@ def run_to_edge(
     max_steps: int,
     tolerance: float,
 ) -> int:
-    """Train from initialisation to onset, t*, the first step at which `rule` finds the threshold reached.
+    """Train from initialisation to onset, t*, the first step at which `rule` finds the threshold reached from below.
 
     Raises
     ------
@@ -142,9 +142,11 @@ def run_to_edge(
     window = rule_window(rule, optimizer)
 
     def at_edge() -> bool:
-        recent = journal.rows[-window:]
-        values = [row[RULE_COLUMN[rule]] for row in recent]
-        return first_crossing(range(window), values, threshold, window) is not None
+        values = [row[RULE_COLUMN[rule]] for row in journal.rows[-window:]]
+        if not sum(values) / window >= threshold:  # nearly always, and then the past does not matter
+            return False
+        values = [row[RULE_COLUMN[rule]] for row in journal.rows]
+        return first_crossing(range(len(values)), values, threshold, window) is not None
 
     last = run(
         objective,
