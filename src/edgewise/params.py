@@ -3,6 +3,7 @@
 This file is the only description of params.yaml. The symbols are those of the README's table.
 """
 
+import math
 import re
 from typing import Annotated, Any, Literal, Self
 
@@ -163,6 +164,15 @@ class BranchParams(Section):
             raise ValueError(f"checkpoint_every ({self.checkpoint_every}) must be at most steps ({self.steps})")
         return self
 
+    @model_validator(mode="after")
+    def _exit_goes_far_enough(self) -> Self:
+        if self.exit_factor * self.steps < 1:
+            raise ValueError(
+                f"exit_factor ({self.exit_factor}) times steps ({self.steps}) must be at least 1: the time of one step"
+                " at the edge, for there to be anything to compare at equal time"
+            )
+        return self
+
 
 class HessianParams(Section):
     """Accuracy of the eigenpairs."""
@@ -300,12 +310,14 @@ class Params(Section):
     @model_validator(mode="after")
     def _enter_fits(self) -> Self:
         branch = self.branch
+        # What is left is compared with the exit branch at equal step (4) and at equal time (one step's).
+        left = max(4, math.ceil(1 / branch.exit_factor))
         if "enter" in self.branches and (
-            branch.enter_step % branch.checkpoint_every or branch.enter_step > branch.steps - 4
+            branch.enter_step % branch.checkpoint_every or branch.enter_step > branch.steps - left
         ):
             allowed = (
-                f"must be a multiple of branch.checkpoint_every ({branch.checkpoint_every}) and at least 4 less than"
-                f" branch.steps ({branch.steps})"
+                f"must be a multiple of branch.checkpoint_every ({branch.checkpoint_every}) and at least {left} less"
+                f" than branch.steps ({branch.steps})"
             )
             raise ParameterError("branch.enter_step", branch.enter_step, allowed)
         return self
