@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from synthetic import GAIN, GROUPS, INFLUENCE, by_group, records
 
-from edgewise.claims import CLAIMS, Claim, as_markdown, judge
+from edgewise.claims import CLAIMS, Claim, as_markdown, fading_of_the_input_outliers, judge
 from edgewise.comparison import SeedRecords
 from edgewise.params import Params, parse_params
 from edgewise.statistics import Interval
@@ -111,6 +111,25 @@ def test_influence_is_said_to_rank_better_than_its_rivals_only_where_it_does():
     level_ranks_them = seeds_of(3, gain=by_group(0.1, 0.4, 0.2, 0.3), influence=by_group(1.0, 2.0, 4.0, 3.0))
     found = verdicts(level_ranks_them, "selector", "better")
     assert found["influence ranks the gains better than loss does"] == "fails"
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_with_cross_entropy_the_output_outliers_are_to_gain_and_the_influence_of_the_input_outliers_to_fade(sign):
+    """By `GAIN` the output-outliers gain, and the input-outliers lose; influence was written to grow."""
+    rows = judge(parse_params("loss: ce"), seeds_of(3, sign))
+    verdicts = {row["statement"].split(", ")[1]: row["verdict"] for row in rows if row["figure"] == "7"}
+    assert verdicts == {
+        "the influence of the input-outliers fades along the baseline (log10)": "fails",
+        "the output-outlier group gains from the edge": "holds" if sign > 0 else "fails",
+        "the output-outliers gain more than the input-outliers": "holds" if sign > 0 else "fails",
+    }
+
+
+def test_fading_is_that_of_the_later_half_of_the_baseline():
+    one = records()
+    table = one.hessian["baseline"].assign(curvature_influence_input_outlier=[100.0, 2.0, 8.0])
+    faded = replace(one, hessian={**one.hessian, "baseline": table})
+    assert fading_of_the_input_outliers(faded) == pytest.approx(math.log10(100 / 5))
 
 
 @pytest.mark.parametrize("claim", [claim for claim in CLAIMS if claim.figure == "6"], ids=named)

@@ -73,6 +73,16 @@ def gain_of_the_most_influential(records: SeedRecords) -> float:
     return float(gains[first] - np.delete(gains, first).mean())
 
 
+def fading_of_the_input_outliers(records: SeedRecords) -> float:
+    """log10 of the input-outliers' mean influence over the earlier half of the baseline, over that of the later half.
+
+    Not of that at onset, when the oscillation along v1 has yet to grow.
+    """
+    influence = records.hessian["baseline"]["curvature_influence_input_outlier"]
+    halfway = len(influence) // 2
+    return float(np.log10(influence.iloc[:halfway].mean() / influence.iloc[halfway:].mean()))
+
+
 def correlation_change(records: SeedRecords) -> float:
     """Correlation of alignment with centroid distance at onset, less that halfway to it."""
     base, at_edge = records.hessian["base"], records.hessian["baseline"]
@@ -113,6 +123,11 @@ def coherent(params: Params) -> bool:
 def mse(params: Params) -> bool:
     """Whether the setting is that of figures 4 and 5."""
     return coherent(params) and params.loss == "mse"
+
+
+def ce(params: Params) -> bool:
+    """Whether the setting is that of figure 7."""
+    return coherent(params) and params.loss == "ce"
 
 
 def _figure_4() -> list[Claim]:
@@ -178,6 +193,27 @@ CLAIMS = [
         gain("input_outlier", equal_time=False),
         paper="about 0",
         applies=lambda params: params.direction == "random",
+    ),
+    Claim(
+        "7",
+        "with cross-entropy, the influence of the input-outliers fades along the baseline (log10)",
+        per_seed(fading_of_the_input_outliers),
+        paper="> 0",
+        applies=ce,
+    ),
+    Claim(
+        "7",
+        "with cross-entropy, the output-outlier group gains from the edge",
+        gain("output_outlier", equal_time=False),
+        paper="> 0",
+        applies=ce,
+    ),
+    Claim(
+        "7",
+        "with cross-entropy, the output-outliers gain more than the input-outliers",
+        per_seed(lambda r: float(r.gains("exit")["output_outlier"] - r.gains("exit")["input_outlier"])),
+        paper="> 0",
+        applies=ce,
     ),
     Claim(
         "8",
