@@ -25,10 +25,11 @@ def main(params: Params) -> None:
 
 
 def about_run(params: Params) -> About:
-    """What every caption says of the run."""
+    """What every caption says of the run, in the words of params.yaml."""
     data = params.dataset
     pair = " / ".join(map(str, data.classes))
-    setting = f"{data.name}, classes {pair}, n = {data.n}, {params.loss.upper()}, α = {params.alpha:g}"
+    training = f"{params.model.name}, {params.loss}, {params.optimizer.name}"
+    setting = f"{data.name}, classes {pair}, n = {data.n}; {training}; α = {params.alpha:g}"
     return About(setting if params.direction == "coherent" else f"{setting} in random directions", params.seeds)
 
 
