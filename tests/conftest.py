@@ -13,7 +13,8 @@ import yaml
 from hypothesis import settings
 
 from edgewise.datasets import Dataset, load_dataset
-from edgewise.params import DatasetParams
+from edgewise.errors import EdgewiseError
+from edgewise.params import DatasetParams, parse_params
 
 torch.set_num_threads(1)
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=25, database=None)
@@ -102,6 +103,16 @@ def assert_one_error(result: subprocess.CompletedProcess[str], *parts: str) -> N
     assert len(result.stderr.splitlines()) == 1, result.stderr
     for part in parts:
         assert part in result.stderr
+
+
+def assert_one_parameter_error(text: str, name: str, *parts: str) -> None:
+    with pytest.raises(EdgewiseError) as error:
+        parse_params(text)
+    message = str(error.value)
+    assert "\n" not in message
+    assert message.startswith(f"{name}: ")
+    for part in parts:
+        assert part in message
 
 
 @pytest.fixture

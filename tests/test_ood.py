@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from conftest import assert_one_parameter_error
 from torchvision.transforms import functional as tv
 
 from edgewise.datasets import load_dataset
-from edgewise.errors import EdgewiseError
 from edgewise.models import build_model, initial_theta
 from edgewise.objective import Objective
 from edgewise.ood import CORRUPTIONS, corrupt, displacements, loss_and_accuracy, shifted_inputs
-from edgewise.params import DatasetParams, ModelParams, OodParams, PrototypeParams, parse_params
+from edgewise.params import DatasetParams, ModelParams, OodParams, PrototypeParams
 from edgewise.pixels import PixelSpace
 from edgewise.prototypes import build_prototypes
 
@@ -135,8 +135,4 @@ def test_scores_are_those_of_training(dataset, loss, chunk_size):
     ],
 )
 def test_bad_parameters_are_one_clear_error(text, name, allowed):
-    with pytest.raises(EdgewiseError) as error:
-        parse_params(f"ood: {{{text}}}")
-    assert "\n" not in str(error.value)
-    assert str(error.value).startswith(f"{name}: ")
-    assert allowed in str(error.value)
+    assert_one_parameter_error(f"ood: {{{text}}}", name, allowed)

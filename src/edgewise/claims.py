@@ -78,9 +78,8 @@ def fading_of_the_input_outliers(records: SeedRecords) -> float:
 
     Not of that at onset, when the oscillation along v1 has yet to grow.
     """
-    influence = records.hessian["baseline"]["curvature_influence_input_outlier"]
-    halfway = len(influence) // 2
-    return float(np.log10(influence.iloc[:halfway].mean() / influence.iloc[halfway:].mean()))
+    baseline, column = records.hessian["baseline"], "curvature_influence_input_outlier"
+    return float(np.log10(baseline[column].iloc[: len(baseline) // 2].mean() / late(baseline, column)))
 
 
 def correlation_change(records: SeedRecords) -> float:

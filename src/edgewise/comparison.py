@@ -80,20 +80,23 @@ class SeedRecords:
     def onset(self, rule: Rule) -> int | None:
         """Onset by either rule; from t* on it is looked for in the baseline branch, which goes on unchanged."""
         column = RULE_COLUMN[rule]
-        after = (self.steps if rule == "secant" else self.hessian)["baseline"]
+        after = self._measured(rule, "baseline")
         path = pd.concat([self.steps["base"][["step", column]], after[["step", column]]])
         return self._first_crossing(path, rule, self.setting.threshold)
 
     def second_onset(self) -> int | None:
         """t**: the step at which the exit branch reaches its own threshold, by the chosen rule."""
         rule = self.setting.rule
-        table = (self.steps if rule == "secant" else self.hessian)["exit"]
-        return self._first_crossing(table, rule, self.setting.exit_threshold)
+        return self._first_crossing(self._measured(rule, "exit"), rule, self.setting.exit_threshold)
 
     def late_ratio(self, rule: Rule) -> float:
         """What a rule looks at, relative to the threshold, over the later half of the baseline: does it stay there?"""
-        table = (self.steps if rule == "secant" else self.hessian)["baseline"]
-        return float(second_half(table)[RULE_COLUMN[rule]].mean() / self.setting.threshold)
+        late = second_half(self._measured(rule, "baseline"))
+        return float(late[RULE_COLUMN[rule]].mean() / self.setting.threshold)
+
+    def _measured(self, rule: Rule, run: str) -> pd.DataFrame:
+        """The table of a branch that holds what a rule looks at."""
+        return (self.steps if rule == "secant" else self.hessian)[run]
 
     def _first_crossing(self, table: pd.DataFrame, rule: Rule, threshold: float) -> int | None:
         measured = table[["step", RULE_COLUMN[rule]]].dropna()
