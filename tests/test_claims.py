@@ -44,6 +44,7 @@ def three() -> dict[int, SeedRecords]:
         (NAN, NAN, "undecided", "undecided"),
         (NAN, 0.2, "undecided", "undecided"),
         (0.1, NAN, "undecided", "undecided"),
+        (0.1, 0.1, "undecided", "undecided"),  # every seed has the same coarse number
     ],
 )
 def test_a_verdict_is_that_of_the_whole_interval(low, high, positive, negative):

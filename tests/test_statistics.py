@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from edgewise.statistics import (
+    Interval,
     bootstrap_over_seeds,
     bootstrap_spearman,
     clustered_spearman,
@@ -82,13 +83,19 @@ def test_the_estimate_pools_the_pairs_of_all_seeds(rng):
     assert interval.low <= interval.estimate <= interval.high
 
 
-def test_whole_seeds_are_resampled_not_pairs():
-    """With two seeds there are three resamples: both (half of all draws), or either one twice (a quarter each)."""
-    up, down = np.arange(4.0), -np.arange(4.0)
-    interval = clustered_spearman({0: (up, up), 1: (up, down)})
-    assert (interval.low, interval.high) == pytest.approx((-1, 1))
-    same = clustered_spearman({0: (up, up), 1: (up, up)})
-    assert (same.low, same.high) == pytest.approx((1, 1))
+def test_whole_seeds_are_resampled_not_pairs(rng):
+    """Against the exact bootstrap: all 4^4 resamples of four seeds, which differ in their correlation."""
+    pairs = {}
+    for seed, slope in enumerate((0.0, 0.3, 0.6, 0.9)):
+        x, noise = rng.standard_normal((2, 30))
+        pairs[seed] = (x, slope * x + math.sqrt(1 - slope**2) * noise)
+    every = [
+        spearman(*(np.concatenate([pairs[seed][side] for seed in chosen]) for side in (0, 1)))
+        for chosen in itertools.product(pairs, repeat=4)
+    ]
+    half = stats.t.ppf(0.975, 3) * np.std(every) * math.sqrt(4 / 3)
+    interval = clustered_spearman(pairs)
+    assert (interval.estimate - interval.low) == pytest.approx(half, rel=0.05)
 
 
 def test_the_bootstrap_is_the_same_every_time_and_in_every_order(rng):
@@ -173,7 +180,7 @@ def test_a_correlation_that_is_not_defined_has_no_interval():
         assert np.isnan([interval.estimate, interval.low, interval.high]).all()
 
 
-def test_the_bootstrap_over_seeds_resamples_seeds_as_many_as_there_are(rng):
+def test_the_bootstrap_over_seeds_resamples_seeds_as_many_as_there_are_and_of_a_mean_is_the_t_interval(rng):
     value = dict(zip((11, 12, 13, 14), rng.standard_normal(4), strict=True))
     drawn = []
 
@@ -182,11 +189,22 @@ def test_the_bootstrap_over_seeds_resamples_seeds_as_many_as_there_are(rng):
         return float(np.mean([value[seed] for seed in chosen]))
 
     interval = bootstrap_over_seeds(list(value), mean)
-    assert interval.estimate == pytest.approx(np.mean(list(value.values())))
+    exact = mean_interval(list(value.values()))
+    assert interval.estimate == pytest.approx(exact.estimate)
     assert all(len(chosen) == 4 and set(chosen) <= set(value) for chosen in drawn)
-    every = [np.mean(s) for s in itertools.product(value.values(), repeat=4)]  # the exact bootstrap distribution
-    spread = np.ptp(every)
-    assert (interval.low, interval.high) == pytest.approx(np.quantile(every, [0.025, 0.975]), abs=0.05 * spread)
+    width = exact.high - exact.low
+    assert (interval.low, interval.high) == pytest.approx((exact.low, exact.high), abs=0.05 * width)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_bootstrap_over_few_seeds_covers_the_truth_as_often_as_it_says(count, rng):
+    """Percentiles of the resamples would cover it in half of the cases with 2 seeds, in three quarters with 3."""
+    covered = 0
+    for _ in range(300):
+        value = rng.standard_normal(count)
+        interval = bootstrap_over_seeds(range(count), lambda chosen, value=value: float(value[chosen].mean()))
+        covered += interval.low < 0 < interval.high
+    assert covered / 300 == pytest.approx(0.95, abs=0.03)
 
 
 def test_the_bootstrap_over_seeds_does_not_depend_on_their_order(rng):
@@ -195,9 +213,17 @@ def test_the_bootstrap_over_seeds_does_not_depend_on_their_order(rng):
     assert (first.low, first.high) == (other.low, other.high)
 
 
+def test_an_interval_reaches_no_further_than_its_quantity_can():
+    assert Interval(0.9, 0.7, 1.1).within(1) == Interval(0.9, 0.7, 1)
+    assert Interval(-0.9, -1.1, 0.7).within(1) == Interval(-0.9, -1, 0.7)
+    unknown = Interval(0.5, math.nan, math.nan).within(1)
+    assert np.isnan([unknown.low, unknown.high]).all()
+
+
 def test_one_seed_gives_the_score_and_no_interval_and_undefined_scores_are_left_out():
     alone = bootstrap_over_seeds([4], lambda chosen: 2.0)
     assert alone.estimate == 2
     assert np.isnan([alone.low, alone.high]).all()
     interval = bootstrap_over_seeds([0, 1], lambda chosen: math.nan if chosen == [0, 0] else float(sum(chosen)))
-    assert (interval.low, interval.high) == (1, 2)
+    assert interval.estimate == 1
+    assert 0 < 1 - interval.low == pytest.approx(interval.high - 1)

@@ -79,7 +79,7 @@ def selectivity_metrics(seeds: Seeds) -> dict[str, Any]:
             }
             for branch in compared
         },
-        "intervals": "95 %: Student t over seeds; scores: bootstrap of whole seeds",
+        "intervals": "95 %: Student t over seeds; the standard error of a score by a bootstrap of whole seeds",
         "seeds": list(seeds),
     }
 
@@ -105,7 +105,7 @@ def selector_advantage(seeds: Seeds, branch: str, rival: str) -> Interval:
         ]
         return scores[0] - scores[1]
 
-    return bootstrap_over_seeds(list(seeds), advantage)
+    return bootstrap_over_seeds(list(seeds), advantage).within(2)
 
 
 def _predicted_and_found(seeds: Seeds, branch: str, predictor: str, equal_time: bool) -> dict[int, tuple[Array, Array]]:
