@@ -148,7 +148,7 @@ def test_the_statistics_are_those_of_the_records(three):
     correlation = "the correlation of alignment with centroid distance is higher at onset than during sharpening"
     assert rows[correlation] == pytest.approx((-0.2 - 0.5) - (-0.6 + 0.0))
     late = "late at the edge, the correlation of alignment with centroid distance is negative"
-    assert rows[late] == pytest.approx(-0.2 + 0.5 + 0.01)
+    assert rows[late] == pytest.approx(-0.2 + (0.0 + 0.5) / 2 + 0.01)
     assert rows["sharpness coupling follows curvature influence (rank correlation)"] == pytest.approx(1)
     gain = "the input-outlier group gains from the edge, at equal step"
     assert rows[gain] == pytest.approx(1.1 * GAIN["input_outlier"])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from edgewise.tables import over_seeds, second_half, since_onset
+from edgewise.tables import over_seeds, second_half, since_onset, without_alternation
 
 
 def test_steps_are_counted_from_onset():
@@ -58,3 +58,21 @@ def test_one_seed_keeps_its_values_and_has_empty_intervals():
 @pytest.mark.parametrize(("rows", "later"), [(4, [2, 3]), (5, [2, 3, 4]), (1, [0]), (0, [])])
 def test_the_second_half_is_the_later_one(rows, later):
     assert second_half(pd.DataFrame({"a": range(rows)}))["a"].tolist() == later
+
+
+def test_what_alternates_from_checkpoint_to_checkpoint_is_averaged_out_and_a_straight_line_is_kept():
+    index = pd.RangeIndex(0, 150, 25, name="step")
+    line = np.linspace(3, 8, 6)
+    alternating = np.array([0, -1, 1, -1, 1, -1])  # nothing at onset, where the oscillation begins
+    table = without_alternation(pd.DataFrame({"line": line, "sawtooth": line + alternating}, index=index))
+    assert table.index.equals(index)
+    assert table["line"].tolist()[:-1] == pytest.approx(line[:-1])
+    assert table["line"].iloc[-1] == pytest.approx((line[-2] + line[-1]) / 2)
+    assert table["sawtooth"].iloc[0] == line[0]
+    assert table["sawtooth"].tolist()[2:] == pytest.approx(table["line"].tolist()[2:])
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_few_checkpoints_are_averaged_as_far_as_they_go(rows):
+    table = without_alternation(pd.DataFrame({"a": [5.0, 1.0][:rows]}, index=range(rows)))
+    assert table["a"].tolist() == [5.0, 3.0][:rows]

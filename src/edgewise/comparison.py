@@ -10,7 +10,7 @@ from edgewise.edge import RULE_COLUMN, Rule, first_crossing
 from edgewise.files import Array
 from edgewise.prototypes import GROUPS
 from edgewise.selectivity import delta_loss, delta_loss_equal_time
-from edgewise.tables import over_seeds, second_half, since_onset
+from edgewise.tables import over_seeds, second_half, since_onset, without_alternation
 
 LOSSES = [f"loss_{group}" for group in GROUPS]
 
@@ -109,10 +109,15 @@ class SeedRecords:
 
     def with_base(self, kind: str, run: str) -> pd.DataFrame:
         """A table, "steps" or "hessian", from initialisation through a branch, by steps since onset."""
-        tables: Mapping[str, pd.DataFrame] = getattr(self, kind)
-        spacing = 1 if kind == "steps" else self.setting.sharpness_every
-        before = since_onset(tables["base"], self.t_star, spacing)
-        return pd.concat([before[before.index < 0], since_onset(tables[run], self.t_star)])
+        if kind == "hessian":
+            return self.at_checkpoints(self.hessian["base"], self.hessian[run])
+        before = since_onset(self.steps["base"], self.t_star)
+        return pd.concat([before[before.index < 0], since_onset(self.steps[run], self.t_star)])
+
+    def at_checkpoints(self, base: pd.DataFrame, branch: pd.DataFrame) -> pd.DataFrame:
+        """What was measured now and then along base and branch, by steps since onset; from there on without parity."""
+        before = since_onset(base, self.t_star, self.setting.sharpness_every)
+        return pd.concat([before[before.index < 0], without_alternation(since_onset(branch, self.t_star))])
 
     def since_branching(self, table: pd.DataFrame, branch: str) -> pd.DataFrame:
         """The rows of a run's table from the state on that it shares with the other of the pair."""
@@ -233,14 +238,13 @@ def typical_and_atypical(records: SeedRecords) -> pd.DataFrame:
     order = np.argsort(records.distance, kind="stable")
     count = max(1, round(TAIL * len(order)))
     members = {"typical": order[:count], "atypical": order[-count:], "all": order}
-    tables = [
+    base, baseline = (
         pd.DataFrame({name: run["alignment"][:, chosen].mean(axis=1) for name, chosen in members.items()}).assign(
             step=run["step"]
         )
         for run in (records.examples["base"], records.examples["baseline"])
-    ]
-    before = since_onset(tables[0], records.t_star, records.setting.sharpness_every)
-    return pd.concat([before[before.index < 0], since_onset(tables[1], records.t_star)])
+    )
+    return records.at_checkpoints(base, baseline)
 
 
 def examples_at_moments(records: SeedRecords, shown: int = 1000) -> pd.DataFrame:

@@ -93,6 +93,11 @@ class About:
         return f"{self.setting}; mean of {len(self.seeds)} seeds, band: 95 % t interval"
 
     @property
+    def mean_of_checkpoints(self) -> str:
+        """The same for what is measured at checkpoints (`tables.without_alternation`)."""
+        return f"{self.mean}. After t* averaged over neighbouring checkpoints"
+
+    @property
     def first_seed(self) -> str:
         """What single points are, where one seed is shown."""
         return f"{self.setting}; seed {self.seeds[0]}"

@@ -54,7 +54,7 @@ def sharpness(tables: Tables, about: About) -> Figure:
     branches = branches_in(tables["sharpness"])
     keys = [key(branch_look(branch), BRANCH_LABELS[branch]) for branch in branches]
     title = "Sharpness of every branch against the stability threshold"
-    figure, panels = sheet((1, 2), title, about.mean, keys, size=(11, 4.2))
+    figure, panels = sheet((1, 2), title, about.mean_of_checkpoints, keys, size=(11, 4.2))
     _sharpness_panel(panels[0, 0], tables["sharpness"], branches, "sharpness λ$_1$")
     _sharpness_panel(panels[0, 1], tables["secant_sharpness"], branches, "secant sharpness κ", robust=True)
     return figure
@@ -127,7 +127,7 @@ def alignment(tables: Tables, about: About) -> Figure:
     """cos²θ_k along the baseline and the exit branch, over the sharpness of each (figure 5)."""
     title = "Alignment with the sharpest direction, at the edge and away from it"
     size = (11, 6.4)
-    figure, panels = sheet((2, 2), title, about.mean, group_keys(), size=size, sharex=True, sharey=False)
+    figure, panels = sheet((2, 2), title, about.mean_of_checkpoints, group_keys(), size=size, sharex=True, sharey=False)
     for column, branch in enumerate(("baseline", "exit")):
         upper, lower = panels[:, column]
         table = tables["alignment"]
@@ -155,7 +155,7 @@ def persistence(tables: Tables, about: About) -> Figure:
         "label_probability": ("probability of the label", False, (0.0, 1.0)),
     }
     title = "Influence is alignment times gradient norm squared: who keeps both?"
-    figure, panels = sheet((2, 2), title, f"Baseline branch. {about.mean}", group_keys(), size=(11, 6.8))
+    figure, panels = sheet((2, 2), title, f"Baseline branch. {about.mean_of_checkpoints}", group_keys(), size=(11, 6.8))
     for panel, (name, (label, log, bounds)) in zip(panels.flat, quantities.items(), strict=True):
         looks = {f"baseline_{group}": group_look(group) for group in GROUPS}
         curves(panel, tables[name], looks, log=log, bounds=bounds)
@@ -171,7 +171,9 @@ def influence(tables: Tables, about: About) -> Figure:
         key(Look(GREY), "baseline: stays at the edge"),
         key(Look(GREY, "--"), "exit: leaves it"),
     ]
-    caption = about.mean if len(about.seeds) == 1 else f"{about.mean}, of the baseline alone"
+    caption = (
+        about.mean_of_checkpoints if len(about.seeds) == 1 else f"{about.mean_of_checkpoints}; bands: baseline alone"
+    )
     figure, panels = sheet((1, 2), "Curvature influence by group", caption, keys, size=(11, 4.2))
     training, onset = panels[0]
     looks = {f"exit_{g}": replace(group_look(g, "exit"), band=False) for g in GROUPS}
@@ -196,7 +198,7 @@ def control(tables: Tables, about: About) -> Figure:
     if "alignment_chance" in tables["control_alpha"]:
         keys.append(key(Look("#1a1a1a", (0, (1, 3))), "chance level 1/P"))
     title = "Is it the direction of the displacement, or its length?"
-    figure, panels = sheet((2, 2), title, about.mean, keys, size=(11, 6.8))
+    figure, panels = sheet((2, 2), title, about.mean_of_checkpoints, keys, size=(11, 6.8))
     quantities = {"alignment": (ALIGNMENT, (0.0, 1.0)), "curvature_influence": (INFLUENCE, REAL)}
     for row, (quantity, (label, bounds)) in zip(panels, quantities.items(), strict=True):
         looks = {f"{quantity}_{way}": Look(COLORS[way]) for way in ("random", "coherent")}
@@ -222,7 +224,7 @@ def typicality(tables: Tables, about: About) -> Figure:
         key(Look(COLORS["all"], ":"), "all natural examples"),
     ]
     title = "Do examples far from their centroid align more?"
-    figure, panels = sheet((1, 2), title, f"Natural examples. {about.mean}", keys, size=(11, 4.2))
+    figure, panels = sheet((1, 2), title, f"Natural examples. {about.mean_of_checkpoints}", keys, size=(11, 4.2))
     left, right = panels[0]
     curves(
         left,
