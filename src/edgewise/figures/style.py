@@ -95,7 +95,7 @@ class About:
     @property
     def mean_of_checkpoints(self) -> str:
         """The same for what is measured at checkpoints (`tables.without_alternation`)."""
-        return f"{self.mean}. After t* averaged over neighbouring checkpoints"
+        return f"{self.mean}. Neighbouring checkpoints averaged"
 
     @property
     def first_seed(self) -> str:
@@ -175,7 +175,7 @@ def sheet(
     The figure, and its panels as [rows, columns].
     """
     width, height = size
-    lines = textwrap.wrap(caption, int(width * 12))
+    lines = textwrap.wrap(caption, int(width * 13.5))
     columns = max(1, min(len(keys), int(width / 2.15)))
     legend_height = 0.24 * -(-len(keys) // columns)
     head = 0.4 + 0.19 * len(lines) + legend_height + 0.08
