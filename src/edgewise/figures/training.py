@@ -71,11 +71,11 @@ def _sharpness_panel(
         looks = {branches[0]: replace(looks[branches[0]], since=-np.inf)}
     curves(panel, table, looks, bounds=(0, np.inf), robust=robust, within=[0, threshold])
     mark_onset(panel)
-    mark_level(panel, threshold, f"threshold {threshold:.4g}")
+    mark_level(panel, threshold, f"threshold {threshold:.6g}")
     if "exit_stability_threshold" in table and "exit" in branches:
         own = table["exit_stability_threshold"].iloc[0]
         if own < panel.get_ylim()[1]:
-            mark_level(panel, own, f"exit branch's threshold {own:.4g}")
+            mark_level(panel, own, f"exit branch's threshold {own:.6g}")
         crossed = table.index[(table.index > 0) & (table["exit"] >= own)]
         if len(crossed):
             mark_step(panel, crossed[0], "t**")
