@@ -65,9 +65,9 @@ def test_plots_have_one_row_a_step_since_onset_and_mark_the_threshold():
     for name in ("sharpness", "alignment", "curvature_influence"):
         assert tables[name].index.tolist() == [-4, 0, 4, 8]
     assert (tables["sharpness"]["stability_threshold"] == THRESHOLD).all()
-    # Measured: 19, 21, 19 and 19, 100, 199; averaged over neighbouring checkpoints.
-    assert tables["sharpness"].loc[[0, 4, 8], "baseline"].tolist() == [19, 20, 20]
-    assert tables["sharpness"].loc[[0, 4, 8], "exit"].tolist() == [19, (19 + 200 + 199) / 4, 149.5]
+    # Measured: 2, 19, 21, 19 and 2, 19, 100, 199; averaged over neighbouring checkpoints.
+    assert tables["sharpness"]["baseline"].tolist() == [2, (2 + 38 + 21) / 4, 20, 20]
+    assert tables["sharpness"]["exit"].tolist() == [2, (2 + 38 + 100) / 4, (19 + 200 + 199) / 4, 149.5]
     before = tables["group_loss"].loc[-T_STAR:-1]
     np.testing.assert_array_equal(before["baseline_inlier"], before["exit_inlier"])
     assert {f"exit_{group}{end}" for group in GROUPS for end in ("", "_low", "_high")} <= set(tables["group_loss"])
@@ -138,8 +138,8 @@ def test_typical_examples_are_the_nearest_tenth_and_atypical_the_farthest():
     table = typical_and_atypical(one)
     assert table.index.tolist() == [-4, 0, 4, 8]
     near, far = (np.flatnonzero(np.isin(one.distance, d)) for d in ([1, 2], [NATURALS - 1, NATURALS]))
-    first, onset, middle, last = [*one.examples["base"]["alignment"][:1], *one.examples["baseline"]["alignment"]]
-    alignment = np.stack([first, onset, (onset + 2 * middle + last) / 4, (middle + last) / 2])
+    a, b, c, d = [*one.examples["base"]["alignment"][:1], *one.examples["baseline"]["alignment"]]
+    alignment = np.stack([a, (a + 2 * b + c) / 4, (b + 2 * c + d) / 4, (c + d) / 2])
     np.testing.assert_allclose(table["typical"], alignment[:, near].mean(axis=1))
     np.testing.assert_allclose(table["atypical"], alignment[:, far].mean(axis=1))
     np.testing.assert_allclose(table["all"], alignment.mean(axis=1))

@@ -63,7 +63,7 @@ def test_the_second_half_is_the_later_one(rows, later):
 def test_what_alternates_from_checkpoint_to_checkpoint_is_averaged_out_and_a_straight_line_is_kept():
     index = pd.RangeIndex(0, 150, 25, name="step")
     line = np.linspace(3, 8, 6)
-    alternating = np.array([0, -1, 1, -1, 1, -1])  # nothing at onset, where the oscillation begins
+    alternating = np.array([0, -1, 1, -1, 1, -1])  # nothing at initialisation
     table = without_alternation(pd.DataFrame({"line": line, "sawtooth": line + alternating}, index=index))
     assert table.index.equals(index)
     assert table["line"].tolist()[:-1] == pytest.approx(line[:-1])

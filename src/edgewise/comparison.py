@@ -115,9 +115,9 @@ class SeedRecords:
         return pd.concat([before[before.index < 0], since_onset(self.steps[run], self.t_star)])
 
     def at_checkpoints(self, base: pd.DataFrame, branch: pd.DataFrame) -> pd.DataFrame:
-        """What was measured now and then along base and branch, by steps since onset; from there on without parity."""
+        """What was measured now and then along base and branch, by steps since onset, free of the step's parity."""
         before = since_onset(base, self.t_star, self.setting.sharpness_every)
-        return pd.concat([before[before.index < 0], without_alternation(since_onset(branch, self.t_star))])
+        return without_alternation(pd.concat([before[before.index < 0], since_onset(branch, self.t_star)]))
 
     def since_branching(self, table: pd.DataFrame, branch: str) -> pd.DataFrame:
         """The rows of a run's table from the state on that it shares with the other of the pair."""

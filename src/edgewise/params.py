@@ -155,8 +155,8 @@ class BranchParams(Section):
     enter_step: Count = 150
     #: Error of the flow branch's integrator, relative to the way gone in the time of one step.
     flow_tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-2
-    #: Steps from one checkpoint to the next. Odd: then neighbours sit on opposite walls of the valley, and averages over
-    #: neighbours are free of the oscillation.
+    #: Steps from one checkpoint to the next. Odd: neighbours then sit on opposite walls of the valley, and averages
+    #: over them are free of the oscillation.
     checkpoint_every: Count = 25
 
     @model_validator(mode="after")

@@ -26,7 +26,7 @@ def without_alternation(table: pd.DataFrame) -> pd.DataFrame:
 
     At the edge the iterates sit on opposite walls of the valley by turns, and so do checkpoints an odd number of steps
     apart. The average takes out what alternates from row to row and leaves a straight line as it was. The first row,
-    onset, is as measured: the oscillation has yet to grow. The last is averaged with the one before it.
+    initialisation, is as measured; the last is averaged with the one before it.
     """
     before, after = table.shift(1), table.shift(-1)
     after.iloc[-1:] = before.iloc[-1:]
