@@ -165,7 +165,8 @@ def test_only_claims_that_the_setting_can_test_are_judged(text, with_gains, with
     assert ({"4", "5"} <= figures) == with_gains
     assert figures.isdisjoint({"4", "5"}) != with_gains
     statements = {row["statement"] for row in rows}
-    assert ("randomly displaced input-outliers gain from the edge" in statements) == with_random
+    random = [s for s in statements if s.startswith("randomly displaced input-outliers gain")]
+    assert len(random) == (2 if with_random else 0)  # at equal step, and at equal training time
     assert {"selector", "8", "20", "22"} <= figures
 
 

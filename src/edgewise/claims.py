@@ -189,12 +189,15 @@ CLAIMS = [
         per_seed(lambda r: float(r.at_alpha("alignment_null") - r.at_alpha("alignment_random"))),
         paper="> 0 (all but vanishes)",
     ),
-    Claim(
-        "6",
-        "randomly displaced input-outliers gain from the edge",
-        gain("input_outlier", equal_time=False),
-        paper="about 0",
-        applies=lambda params: params.direction == "random",
+    *(
+        Claim(
+            "6",
+            f"randomly displaced input-outliers gain from the edge, at equal {terms}",
+            gain("input_outlier", equal_time=equal_time),
+            paper="" if equal_time else "about 0",
+            applies=lambda params: params.direction == "random",
+        )
+        for equal_time, terms in ((False, "step"), (True, "training time"))
     ),
     Claim(
         "7",
