@@ -111,13 +111,16 @@ class SeedRecords:
         """A table, "steps" or "hessian", from initialisation through a branch, by steps since onset."""
         if kind == "hessian":
             return self.at_checkpoints(self.hessian["base"], self.hessian[run])
-        before = since_onset(self.steps["base"], self.t_star)
-        return pd.concat([before[before.index < 0], since_onset(self.steps[run], self.t_star)])
+        return self._joined(self.steps["base"], self.steps[run], spacing=1)
 
     def at_checkpoints(self, base: pd.DataFrame, branch: pd.DataFrame) -> pd.DataFrame:
         """What was measured now and then along base and branch, by steps since onset, free of the step's parity."""
-        before = since_onset(base, self.t_star, self.setting.sharpness_every)
-        return without_alternation(pd.concat([before[before.index < 0], since_onset(branch, self.t_star)]))
+        return without_alternation(self._joined(base, branch, self.setting.sharpness_every))
+
+    def _joined(self, base: pd.DataFrame, branch: pd.DataFrame, spacing: int) -> pd.DataFrame:
+        """Base, measured at multiples of `spacing`, and the branch that goes on from it, by steps since onset."""
+        before = since_onset(base, self.t_star, spacing)
+        return pd.concat([before[before.index < 0], since_onset(branch, self.t_star)])
 
     def since_branching(self, table: pd.DataFrame, branch: str) -> pd.DataFrame:
         """The rows of a run's table from the state on that it shares with the other of the pair."""

@@ -31,7 +31,7 @@ def pack(arrays: dict[str, Array], about: dict[str, Any]) -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, array in {**arrays, "about": np.array(json.dumps(about, sort_keys=True))}.items():
             content = io.BytesIO()
-            np.lib.format.write_array(content, np.asarray(array), allow_pickle=False)
+            np.save(content, array, allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getbuffer())
     return buffer.getvalue()
 

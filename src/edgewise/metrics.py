@@ -9,7 +9,7 @@ from scipy import stats
 from edgewise.comparison import PAIRS, PREDICTORS, Seeds
 from edgewise.files import Array
 from edgewise.prototypes import GROUPS
-from edgewise.statistics import Interval, bootstrap_over_seeds, clustered_spearman, mean_interval, spearman
+from edgewise.statistics import Interval, bootstrap_over_seeds, clustered_spearman, mean_interval, pooled_spearman
 
 #: The two displacements of the input-outliers.
 WAYS = ("coherent", "random")
@@ -99,13 +99,9 @@ def selector_advantage(seeds: Seeds, branch: str, rival: str) -> Interval:
     ours, theirs = (_predicted_and_found(seeds, branch, name, False) for name in ("curvature_influence", rival))
 
     def advantage(chosen: Sequence[int]) -> float:
-        scores = [
-            spearman(*(np.concatenate([pairs[seed][side] for seed in chosen]) for side in (0, 1)))
-            for pairs in (ours, theirs)
-        ]
-        return scores[0] - scores[1]
+        return pooled_spearman(ours, chosen) - pooled_spearman(theirs, chosen)
 
-    return bootstrap_over_seeds(list(seeds), advantage).within(2)
+    return bootstrap_over_seeds(seeds, advantage).within(2)
 
 
 def _predicted_and_found(seeds: Seeds, branch: str, predictor: str, equal_time: bool) -> dict[int, tuple[Array, Array]]:

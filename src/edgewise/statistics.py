@@ -1,6 +1,6 @@
 """Intervals over seeds and rank correlations; scipy underneath."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,26 +86,26 @@ def clustered_spearman(by_seed: Mapping[int, tuple[Array, Array]]) -> Interval:
     The pairs of one seed are not independent of each other, so the seeds are the units of the bootstrap. With one
     seed the interval is nan.
     """
-
-    def score(chosen: Sequence[int]) -> float:
-        return spearman(*(np.concatenate([by_seed[seed][side] for seed in chosen]) for side in (0, 1)))
-
-    return bootstrap_over_seeds(list(by_seed), score).within(1)
+    return bootstrap_over_seeds(by_seed, lambda chosen: pooled_spearman(by_seed, chosen)).within(1)
 
 
-def bootstrap_over_seeds(seeds: Sequence[int], score: Callable[[Sequence[int]], float]) -> Interval:
+def pooled_spearman(by_seed: Mapping[int, tuple[Array, Array]], seeds: Sequence[int]) -> float:
+    """Rank correlation of the pairs of these seeds together; a seed named twice counts twice."""
+    return spearman(*(np.concatenate([by_seed[seed][side] for seed in seeds]) for side in (0, 1)))
+
+
+def bootstrap_over_seeds(seeds: Iterable[int], score: Callable[[Sequence[int]], float]) -> Interval:
     """`score` of the seeds, with a t interval whose standard error is that of resampled seeds; nan with one seed.
 
     For a score that is a mean this is `mean_interval`, but for the draws. The percentiles of the resamples would not
-    do: of 3 seeds 1 resample in 27 is the lowest seed alone, so they reach no further than the seeds themselves, and
-    cover the truth 3 times in 4 (of 2 seeds, every other time).
+    do: they reach no further than the n seeds themselves, which lie all on one side of the truth 1 time in 2^(n-1).
     """
-    seeds = sorted(seeds)
-    count, estimate = len(seeds), score(seeds)
+    ordered = sorted(seeds)
+    count, estimate = len(ordered), score(ordered)
     if count < 2:
         return Interval(estimate, float("nan"), float("nan"))
     rng = np.random.default_rng(0)
-    drawn = [tuple(sorted(rng.choice(seeds, count).tolist())) for _ in range(RESAMPLES)]
+    drawn = [tuple(sorted(rng.choice(ordered, count).tolist())) for _ in range(RESAMPLES)]
     # Few seeds have few different resamples, and a score may be slow.
     scores = {chosen: score(list(chosen)) for chosen in sorted(set(drawn))}
     standard_error = np.nanstd([scores[chosen] for chosen in drawn]) * np.sqrt(count / (count - 1))

@@ -171,9 +171,8 @@ def influence(tables: Tables, about: About) -> Figure:
         key(Look(GREY), "baseline: stays at the edge"),
         key(Look(GREY, "--"), "exit: leaves it"),
     ]
-    caption = (
-        about.mean_of_checkpoints if len(about.seeds) == 1 else f"{about.mean_of_checkpoints}; bands: baseline alone"
-    )
+    bands = "" if len(about.seeds) == 1 else "; bands: baseline alone"
+    caption = f"{about.mean_of_checkpoints}{bands}"
     figure, panels = sheet((1, 2), "Curvature influence by group", caption, keys, size=(11, 4.2))
     training, onset = panels[0]
     looks = {f"exit_{g}": replace(group_look(g, "exit"), band=False) for g in GROUPS}
