@@ -6,13 +6,15 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgewise.errors import EdgewiseError
 from edgewise.params import parse_params
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Content = TypeVar("Content")
 
 DATA, METRICS, PLOTS = Path("data"), Path("metrics"), Path("plots")
 DATASET, PROTOTYPES = DATA / "dataset.npz", DATA / "prototypes.npz"
@@ -54,6 +56,15 @@ def read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise EdgewiseError(f"{path}: cannot be read ({error.strerror}); `dvc repro` makes it") from error
+
+
+def load(path: Path, parse: Callable[[bytes], Content]) -> Content:
+    """What an input holds, or one clear error that names the file."""
+    content = read(path)
+    try:
+        return parse(content)
+    except EdgewiseError as error:
+        raise EdgewiseError(f"{path}: {error}; `dvc repro` restores it") from error
 
 
 def write_plot(name: str, table: "pd.DataFrame") -> None:

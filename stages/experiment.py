@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 import edgewise
-from common import PROTOTYPES, read
+from common import PROTOTYPES, load, read
 from edgewise.errors import EdgewiseError
 from edgewise.files import Array
 from edgewise.models import build_model, initial_theta
@@ -31,7 +31,7 @@ class Experiment:
         self.params = params
         self.device = torch.device(auto if compute.device == "auto" else compute.device)
         self.dtype = getattr(torch, compute.dtype)
-        self.prototypes = Prototypes.from_bytes(read(PROTOTYPES))
+        self.prototypes = load(PROTOTYPES, Prototypes.from_bytes)
         self.model = build_model(params.model, self.prototypes.v_diff.shape).to(self.device, self.dtype)
         train = self.prototypes.train
         self.objective = self.objective_on(train.x, train.y)

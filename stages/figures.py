@@ -4,7 +4,7 @@ import io
 
 import pandas as pd
 
-from common import DATASET, PLOTS, PROTOTYPES, read, stage
+from common import DATASET, PLOTS, PROTOTYPES, load, read, stage
 from edgewise.datasets import Dataset
 from edgewise.figures import FIGURES, IMAGES, About, draw, house_style, to_png
 from edgewise.figures.geometry import examples
@@ -18,7 +18,7 @@ def main(params: Params) -> None:
     tables = read_tables()
     for name in FIGURES:
         write_atomically(PLOTS / f"{name}.png", to_png(draw(name, tables, about)))
-    prototypes, dataset = Prototypes.from_bytes(read(PROTOTYPES)), Dataset.from_bytes(read(DATASET))
+    prototypes, dataset = load(PROTOTYPES, Prototypes.from_bytes), load(DATASET, Dataset.from_bytes)
     with house_style():
         images = examples(prototypes.train, dataset, about)
     write_atomically(PLOTS / f"{IMAGES}.png", to_png(images))

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from common import DATASET, PROTOTYPES, read, stage, write_plot
+from common import DATASET, PROTOTYPES, load, stage, write_plot
 from edgewise.datasets import Dataset
 from edgewise.files import Array, write_atomically
 from edgewise.params import Params
@@ -15,7 +15,7 @@ SHOWN = 400
 
 
 def main(params: Params) -> None:
-    dataset = Dataset.from_bytes(read(DATASET))
+    dataset = load(DATASET, Dataset.from_bytes)
     prototypes = build_prototypes(dataset, params.prototypes, params.alpha, params.direction)
     write_atomically(PROTOTYPES, prototypes.to_bytes())
     write_plot("centroid_distance", centroid_distances(prototypes))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from common import METRICS, PROTOTYPES, read, records_folder, stage, write_json, write_plot
+from common import METRICS, PROTOTYPES, load, read, records_folder, stage, write_json, write_plot
 from edgewise.claims import as_markdown, judge
 from edgewise.comparison import SeedRecords, Setting, plot_tables
 from edgewise.edge import RULE_COLUMN, rule_window
@@ -22,7 +22,7 @@ from edgewise.prototypes import GROUPS, NATURAL, Prototypes
 
 def main(params: Params) -> None:
     require_verified_branches()
-    prototypes = Prototypes.from_bytes(read(PROTOTYPES))
+    prototypes = load(PROTOTYPES, Prototypes.from_bytes)
     seeds = {seed: load_seed(params, prototypes, seed) for seed in params.seeds}
     evaluations = {seed: load_evaluations(params, seed, records.second_onset()) for seed, records in seeds.items()}
     pairs = dominance_pairs(evaluations, {seed: records.hessian["baseline"] for seed, records in seeds.items()})
@@ -74,7 +74,7 @@ def load_seed(params: Params, prototypes: Prototypes, seed: int) -> SeedRecords:
         ),
         steps={run: load_table(seed, run, "steps") for run in runs},
         hessian={run: load_table(seed, run, "hessian") for run in runs},
-        examples={run: unpack(read(records_folder(seed, run) / "examples.npz"))[0] for run in ("base", "baseline")},
+        examples={run: load(records_folder(seed, run) / "examples.npz", unpack)[0] for run in ("base", "baseline")},
         distance=train.distance[train.group == NATURAL],
         group_distance={group: float(np.median(train.distance[train.group == group])) for group in GROUPS},
         control=load_table(seed, "base", "control"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common import DATASET, read
+from common import DATASET, load
 from edgewise.datasets import Dataset
 from edgewise.objective import Objective
 from edgewise.optimizers import State
@@ -19,7 +19,7 @@ class Unseen:
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
-        self.dataset = Dataset.from_bytes(read(DATASET))
+        self.dataset = load(DATASET, Dataset.from_bytes)
 
     def test(self, examples: int | None = None) -> Objective:
         """The objective of the test data; of at most `examples` of them, evenly spaced."""

@@ -49,6 +49,14 @@ def test_a_stage_without_its_input_says_how_to_make_it(stage, write_params):
     assert_one_error(stage("base", "--seed", "0"), "data/prototypes.npz", "dvc repro")
 
 
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut short"])
+def test_a_damaged_input_is_named_in_one_line_that_says_how_to_restore_it(stage, write_params, tmp_path, content):
+    write_params()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dataset.npz").write_bytes(content)
+    assert_one_error(stage("prototypes"), "data/dataset.npz: not a file of edgewise, or a damaged one", "dvc repro")
+
+
 def test_a_base_run_killed_by_the_system_goes_on_and_ends_with_the_same_bytes(
     tmp_path, write_params, stage, repository, environment
 ):

@@ -49,7 +49,7 @@ def unpack(content: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
             arrays = {key: file[key] for key in file.files}
         return arrays, json.loads(str(arrays.pop("about")))
     except UNREADABLE_NPZ as error:
-        raise EdgewiseError(f"not a file of edgewise, or a damaged one: {error}") from error
+        raise EdgewiseError("not a file of edgewise, or a damaged one") from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:
