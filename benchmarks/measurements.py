@@ -13,12 +13,12 @@ import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch.func import grad, vmap
 
-from edgewise.eigen import EigenTracker, top_eigenpairs
-from edgewise.models import build_model, initial_theta
-from edgewise.objective import Objective
-from edgewise.optimizers import GradientDescent, State
+from edgewise.dynamics.eigen import EigenTracker, top_eigenpairs
+from edgewise.dynamics.loop import train
+from edgewise.network.models import build_model, initial_theta
+from edgewise.network.objective import Objective
 from edgewise.params import ModelParams
-from edgewise.training import train
+from edgewise.states.optimizers import GradientDescent, State
 
 SHAPE, EXAMPLES, REPEATS = (1, 28, 28), 1000, 7
 

@@ -1,11 +1,11 @@
 """Train one seed up to the edge of stability; keep the state at onset to branch from."""
 
 from common import checkpoints_folder, records_folder, stage
-from edgewise.files import write_rows
-from edgewise.optimizers import State, build_optimizer
+from edgewise.data.files import write_rows
+from edgewise.dynamics.loop import run_to_edge
 from edgewise.params import Params
-from edgewise.training import run_to_edge
-from edgewise.trajectory import Journal
+from edgewise.states.optimizers import State, build_optimizer
+from edgewise.states.trajectory import Journal
 from experiment import Experiment
 
 

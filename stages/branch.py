@@ -1,12 +1,12 @@
 """Go on from the state at onset: stay at the edge (baseline), leave it (exit), come back to it (enter), or flow."""
 
 from common import checkpoints_folder, records_folder, stage
-from edgewise.files import write_rows
-from edgewise.flow import GradientFlow
-from edgewise.optimizers import Optimizer, build_optimizer
+from edgewise.data.files import write_rows
+from edgewise.dynamics.flow import GradientFlow
+from edgewise.dynamics.loop import run
 from edgewise.params import Params
-from edgewise.training import run
-from edgewise.trajectory import Journal, checkpoints, load_state
+from edgewise.states.optimizers import Optimizer, build_optimizer
+from edgewise.states.trajectory import Journal, checkpoints, load_state
 from experiment import Experiment
 
 

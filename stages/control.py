@@ -3,13 +3,13 @@
 import numpy as np
 
 from common import checkpoints_folder, records_folder, stage
-from edgewise.eigen import EigenTracker
-from edgewise.files import Array, write_rows
+from edgewise.data.displacement import DIRECTIONS, Direction, displace
+from edgewise.data.files import Array, write_rows
+from edgewise.dynamics.eigen import EigenTracker
+from edgewise.inference.intervals import permutation_p_value
+from edgewise.measures.selectivity import alignment, curvature_influence, permutation_null
 from edgewise.params import Params
-from edgewise.prototypes import displace
-from edgewise.selectivity import alignment, curvature_influence, permutation_null
-from edgewise.statistics import permutation_p_value
-from edgewise.trajectory import checkpoints, load_state
+from edgewise.states.trajectory import checkpoints, load_state
 from experiment import Experiment
 
 
@@ -25,23 +25,22 @@ def main(params: Params, seed: int) -> None:
     natural = experiment.objective.subset(experiment.natural)
     null = permutation_null(natural, theta, v1, size=len(y), draws=params.control.draws, seed=seed)
 
-    def displaced(alpha: float, way: str) -> Array:
-        parts = []
-        for label, x in seeds.items():
-            rng = np.random.default_rng([params.prototypes.seed, label, 1]) if way == "random" else None
-            moved = displace(x.reshape(len(x), -1), label, alpha, v_diff.reshape(-1), rng)
-            parts.append(moved.reshape(x.shape))
-        return np.concatenate(parts)
+    def displaced(alpha: float, direction: Direction) -> Array:
+        parts = [
+            displace(x.reshape(len(x), -1), label, alpha, v_diff.reshape(-1), direction, params.prototypes.seed)
+            for label, x in seeds.items()
+        ]
+        return np.concatenate(parts).reshape(-1, *v_diff.shape)
 
     rows = []
     for alpha in sorted({*params.control.alphas, params.alpha}):
         row: dict[str, float] = {"alpha": alpha, "alignment_chance": 1 / experiment.objective.num_params}
-        for way in ("coherent", "random"):
-            gradient = experiment.objective_on(displaced(alpha, way), y).gradient(theta)
+        for direction in DIRECTIONS:
+            gradient = experiment.objective_on(displaced(alpha, direction), y).gradient(theta)
             found = (alignment(gradient, v1), curvature_influence(gradient, v1))
             for name, value, draws in zip(("alignment", "curvature_influence"), found, null, strict=True):
-                row[f"{name}_{way}"] = value
-                row[f"{name}_{way}_p_value"] = permutation_p_value(value, draws)
+                row[f"{name}_{direction}"] = value
+                row[f"{name}_{direction}_p_value"] = permutation_p_value(value, draws)
         for name, draws in zip(("alignment", "curvature_influence"), null, strict=True):
             row[f"{name}_null"] = float(np.median(draws))
         rows.append(row)

@@ -1,9 +1,9 @@
 """Take a pair of classes from a data source and write it, normalised, as one self-describing file."""
 
 from common import DATASET, stage
-from edgewise.datasets import load_dataset
-from edgewise.files import write_atomically
+from edgewise.data.files import write_atomically
 from edgewise.params import Params
+from edgewise.sources import load_dataset
 
 
 def main(params: Params) -> None:

@@ -9,12 +9,12 @@ import torch
 
 import edgewise
 from common import PROTOTYPES, load, read
+from edgewise.data.files import Array
+from edgewise.data.groups import GROUPS, NATURAL, Prototypes
 from edgewise.errors import EdgewiseError
-from edgewise.files import Array
-from edgewise.models import build_model, initial_theta
-from edgewise.objective import Objective
+from edgewise.network.models import build_model, initial_theta
+from edgewise.network.objective import Objective
 from edgewise.params import Params
-from edgewise.prototypes import GROUPS, NATURAL, Prototypes
 
 
 class Experiment:

@@ -5,12 +5,12 @@ import io
 import pandas as pd
 
 from common import DATASET, PLOTS, PROTOTYPES, load, read, stage
-from edgewise.datasets import Dataset
-from edgewise.figures import FIGURES, IMAGES, About, draw, house_style, to_png
-from edgewise.figures.geometry import examples
-from edgewise.files import write_atomically
+from edgewise.data.examples import Dataset
+from edgewise.data.files import write_atomically
+from edgewise.data.groups import Prototypes
 from edgewise.params import Params
-from edgewise.prototypes import Prototypes
+from edgewise.plotting import FIGURES, IMAGES, About, draw, house_style, to_png
+from edgewise.plotting.geometry import examples
 
 
 def main(params: Params) -> None:

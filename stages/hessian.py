@@ -6,15 +6,15 @@ import numpy as np
 from tqdm import tqdm
 
 from common import checkpoints_folder, records_folder, stage
-from edgewise.edge import measure_sharpness
-from edgewise.eigen import EigenTracker
-from edgewise.files import pack, write_atomically, write_rows
-from edgewise.optimizers import build_optimizer
+from edgewise.data.files import pack, write_atomically, write_rows
+from edgewise.data.groups import NATURAL
+from edgewise.dynamics.edge import measure_sharpness
+from edgewise.dynamics.eigen import EigenTracker
+from edgewise.inference.intervals import bootstrap_spearman
+from edgewise.measures.selectivity import measure_examples, measure_groups
 from edgewise.params import Params
-from edgewise.prototypes import NATURAL
-from edgewise.selectivity import measure_examples, measure_groups
-from edgewise.statistics import bootstrap_spearman
-from edgewise.trajectory import checkpoints, load_state
+from edgewise.states.optimizers import build_optimizer
+from edgewise.states.trajectory import checkpoints, load_state
 from experiment import Experiment
 
 

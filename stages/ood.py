@@ -3,13 +3,13 @@
 from tqdm import tqdm
 
 from common import checkpoints_folder, records_folder, stage
-from edgewise.files import write_rows
-from edgewise.objective import Objective
-from edgewise.ood import loss_and_accuracy, shifted_inputs
+from edgewise.data.files import write_rows
+from edgewise.data.pixels import PixelSpace
+from edgewise.network.objective import Objective
 from edgewise.params import Params
-from edgewise.pixels import PixelSpace
+from edgewise.unseen.shifts import loss_and_accuracy, shifted_inputs
 from experiment import Experiment
-from unseen import Unseen
+from heldout import Unseen
 
 
 def main(params: Params, seed: int, branch: str) -> None:

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 
 from common import DATASET, PROTOTYPES, load, stage, write_plot
-from edgewise.datasets import Dataset
-from edgewise.files import Array, write_atomically
+from edgewise.data.examples import Dataset
+from edgewise.data.files import Array, write_atomically
+from edgewise.data.groups import GROUPS, NATURAL, Examples, Prototypes, build_prototypes
 from edgewise.params import Params
-from edgewise.prototypes import GROUPS, NATURAL, Examples, Prototypes, build_prototypes
 
 CONTROLS = ("control_coherent", "control_random")
 #: Natural examples shown in figure 1.

@@ -3,12 +3,12 @@
 from tqdm import tqdm
 
 from common import checkpoints_folder, records_folder, stage
-from edgewise.attacks import attack
-from edgewise.files import write_rows
+from edgewise.data.files import write_rows
+from edgewise.data.pixels import PixelSpace
 from edgewise.params import Params
-from edgewise.pixels import PixelSpace
+from edgewise.unseen.attacks import attack
 from experiment import Experiment
-from unseen import Unseen
+from heldout import Unseen
 
 
 def main(params: Params, seed: int, branch: str) -> None:

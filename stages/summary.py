@@ -8,16 +8,22 @@ import numpy as np
 import pandas as pd
 
 from common import METRICS, PROTOTYPES, load, read, records_folder, stage, write_json, write_plot
-from edgewise.claims import as_markdown, judge
-from edgewise.comparison import SeedRecords, Setting, plot_tables
-from edgewise.edge import RULE_COLUMN, rule_window
+from edgewise.data.files import unpack
+from edgewise.data.groups import GROUPS, NATURAL, Prototypes
+from edgewise.dynamics.edge import RULE_COLUMN, rule_window
 from edgewise.errors import EdgewiseError
-from edgewise.evaluation import Evaluations, dominance_pairs, evaluation_plots, ood_metrics, robustness_metrics
-from edgewise.files import unpack
-from edgewise.metrics import control_metrics, edge_metrics, selectivity_metrics
-from edgewise.optimizers import build_optimizer
+from edgewise.inference.claims import as_markdown, judge
+from edgewise.inference.comparison import SeedRecords, Setting, plot_tables
+from edgewise.inference.generalisation import (
+    Evaluations,
+    dominance_pairs,
+    evaluation_plots,
+    ood_metrics,
+    robustness_metrics,
+)
+from edgewise.inference.metrics import control_metrics, edge_metrics, selectivity_metrics
 from edgewise.params import Params
-from edgewise.prototypes import GROUPS, NATURAL, Prototypes
+from edgewise.states.optimizers import build_optimizer
 
 
 def main(params: Params) -> None:

@@ -5,10 +5,10 @@ import shutil
 import torch
 
 from common import CHECKPOINTS, METRICS, RECORDS, checkpoints_folder, records_folder, stage, write_json
-from edgewise.comparison import PAIRS
+from edgewise.inference.comparison import PAIRS
+from edgewise.measures.selectivity import compare_states
 from edgewise.params import Params
-from edgewise.selectivity import compare_states
-from edgewise.trajectory import checkpoint_at, checkpoints, load_state
+from edgewise.states.trajectory import checkpoint_at, checkpoints, load_state
 from experiment import Experiment
 
 

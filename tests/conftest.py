@@ -12,9 +12,10 @@ import torch
 import yaml
 from hypothesis import settings
 
-from edgewise.datasets import Dataset, load_dataset
+from edgewise.data.examples import Dataset
 from edgewise.errors import EdgewiseError
 from edgewise.params import DatasetParams, parse_params
+from edgewise.sources import load_dataset
 
 torch.set_num_threads(1)
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=25, database=None)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from edgewise.comparison import SeedRecords, Setting
-from edgewise.edge import Rule
-from edgewise.prototypes import GROUPS
+from edgewise.data.groups import GROUPS
+from edgewise.dynamics.edge import Rule
+from edgewise.inference.comparison import SeedRecords, Setting
 
 LR, THRESHOLD, EXIT_THRESHOLD = 0.1, 20.0, 200.0
 T_STAR, STEPS, SPACING, ENTER_STEP = 6, 8, 4, 4

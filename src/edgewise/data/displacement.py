@@ -1,0 +1,37 @@
+"""Displacement of images along the axis between the classes, or as far in random directions (paper, section 3)."""
+
+from typing import Literal, get_args
+
+import numpy as np
+
+from edgewise.data.files import Array
+
+Direction = Literal["coherent", "random"]
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+
+
+def displace(
+    x: Array, label: int, alpha: float, v_diff: Array, direction: Direction = "coherent", seed: int = 0
+) -> Array:
+    """Examples x [m, d] of class `label` moved by alpha * |v_diff|, as float32 (paper, section 3 and figure 18).
+
+    Coherent: away from the other class, x - alpha v_diff for class 0 and x + alpha v_diff for class 1. Random: each
+    example along a direction of its own, orthogonal to v_diff, that `seed`, the label and its place among x decide.
+
+    >>> displace(np.zeros((1, 2)), label=1, alpha=3, v_diff=np.array([0.0, 2.0]))
+    array([[0., 6.]], dtype=float32)
+    """
+    if direction == "coherent":
+        away = v_diff if label == 1 else -v_diff
+    else:
+        away = random_orthogonal(v_diff, len(x), np.random.default_rng([seed, label, 1]))
+    moved: Array = (x + alpha * away).astype(np.float32)
+    return moved
+
+
+def random_orthogonal(v: Array, count: int, rng: np.random.Generator) -> Array:
+    """`count` random directions [count, d], each orthogonal to v [d] and of its length (figure 18)."""
+    directions = rng.standard_normal((count, len(v)))
+    directions -= np.outer(directions @ v, v) / (v @ v)
+    directions *= np.linalg.norm(v) / np.linalg.norm(directions, axis=1, keepdims=True)
+    return directions

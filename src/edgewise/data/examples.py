@@ -1,0 +1,40 @@
+"""Labelled images as arrays."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from edgewise.data.files import Array, pack, unpack
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A binary image problem, normalised channel by channel: (pixel - mean) / std.
+
+    Attributes
+    ----------
+    train_x, test_x : float32 [n, C, H, W], normalised
+    train_y, test_y : int64 [n], 0 or 1
+    mean, std : float32 [C], in units of the source's pixels
+    class_names : the two classes, in the order of their labels
+    name : the source
+    """
+
+    train_x: Array
+    train_y: Array
+    test_x: Array
+    test_y: Array
+    mean: Array
+    std: Array
+    class_names: tuple[str, str]
+    name: str
+
+    def to_bytes(self) -> bytes:
+        """The self-describing file of the dataset stage: a .npz, the same bytes for the same content."""
+        arrays = {key: getattr(self, key) for key in ("train_x", "train_y", "test_x", "test_y", "mean", "std")}
+        return pack(arrays, {"class_names": self.class_names, "name": self.name})
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """Read what `to_bytes` wrote."""
+        arrays, about = unpack(content)
+        return cls(**arrays, class_names=tuple(about["class_names"]), name=about["name"])

@@ -1,0 +1,172 @@
+"""The one training loop. The base run and every branch go through it."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+from tqdm import tqdm
+
+from edgewise.data.files import Row
+from edgewise.dynamics.edge import RULE_COLUMN, Rule, first_crossing, measure_sharpness, rule_window, secant_sharpness
+from edgewise.dynamics.eigen import EigenTracker
+from edgewise.errors import DivergenceError, NotAtTheEdgeError
+from edgewise.network.objective import Objective
+from edgewise.states.optimizers import Optimizer, State
+from edgewise.states.trajectory import Journal
+
+
+@dataclass(frozen=True)
+class Step:
+    """The state at one step and what its evaluation showed.
+
+    Attributes
+    ----------
+    state : before the update
+    row : step, time, loss, accuracy, secant_sharpness (of the step that led here) and loss_<group>
+    gradient : [P], of the whole objective
+    """
+
+    state: State
+    row: Row
+    gradient: Tensor
+
+
+def train(objective: Objective, optimizer: Optimizer, state: State, groups: Mapping[str, Tensor]) -> Iterator[Step]:
+    """Yield the run step by step, for ever, beginning with `state` itself.
+
+    Parameters
+    ----------
+    groups : for each group's name, a mask or index of its examples
+
+    Raises
+    ------
+    DivergenceError
+        When the loss or the gradient is no longer finite.
+    """
+    secant = math.nan
+    here = objective.evaluate(state.theta)
+    while True:
+        if not (math.isfinite(here.loss) and bool(here.gradient.isfinite().all())):
+            raise DivergenceError(f"optimizer.lr: was {optimizer.lr:g}; must be smaller: diverged at step {state.step}")
+        row: Row = {
+            "step": state.step,
+            "time": state.time,
+            "loss": here.loss,
+            "accuracy": here.accuracy,
+            "secant_sharpness": secant,
+        }
+        for name, members in groups.items():
+            row[f"loss_{name}"] = here.losses[members].double().mean().item()
+        yield Step(state, row, here.gradient)
+
+        chosen = optimizer.batch(state.step, len(objective))
+        batch = None if chosen is None else objective.subset(chosen)
+        gradient = here.gradient if batch is None else batch.gradient(state.theta)
+        following = optimizer.step(state, gradient)
+        there = objective.evaluate(following.theta)
+        next_gradient = there.gradient if batch is None else batch.gradient(following.theta)
+        displacement, change = optimizer.secant(state, gradient, following, next_gradient)
+        secant = secant_sharpness(displacement, change, optimizer.preconditioner(state, gradient))
+        state, here = following, there
+
+
+def run(
+    objective: Objective,
+    optimizer: Optimizer,
+    groups: Mapping[str, Tensor],
+    journal: Journal,
+    *,
+    last_step: int,
+    checkpoint_every: int,
+    tracker: EigenTracker | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    label: str = "",
+) -> Row:
+    """Train from `journal.state` to `last_step`, or to the first record after which `stop()` holds; the last record.
+
+    Checkpoints are kept every `checkpoint_every` steps from the run's start; with a `tracker`, the sharpness is
+    measured there too, as the column sharpness. The last state is left as `journal.state`.
+    """
+    threshold = optimizer.stability_threshold
+    already_recorded = bool(journal.rows)
+    first_step = int(journal.rows[0]["step"]) if already_recorded else journal.state.step
+    if tracker is not None:
+        tracker.subspace = journal.memory.get("subspace")
+    with tqdm(total=last_step, initial=journal.state.step, desc=label, unit="step", disable=None) as progress:
+        for step in train(objective, optimizer, journal.state, groups):
+            row = journal.rows[-1] if already_recorded else step.row
+            due = (step.state.step - first_step) % checkpoint_every == 0
+            if not already_recorded:
+                if tracker is not None:
+                    row["sharpness"] = math.nan
+                    if due:
+                        pairs = tracker.measure(step.state.theta, optimizer.preconditioner(step.state, step.gradient))
+                        row["sharpness"] = measure_sharpness(objective, optimizer, step.state, pairs).value
+                        journal.memory["subspace"] = pairs.subspace
+                journal.rows.append(row)
+                progress.update()
+                progress.set_postfix({"sharpness/threshold": f"{row['secant_sharpness'] / threshold:.3f}"})
+            done = stop() or step.state.step >= last_step
+            if due and not already_recorded:
+                journal.checkpoint(step.state)
+            if due or done:
+                journal.snapshot(step.state)
+            if done:
+                return row
+            already_recorded = False
+    raise AssertionError("train() never ends by itself")
+
+
+def run_to_edge(
+    objective: Objective,
+    optimizer: Optimizer,
+    groups: Mapping[str, Tensor],
+    journal: Journal,
+    *,
+    rule: Rule,
+    sharpness_every: int,
+    max_steps: int,
+    tolerance: float,
+) -> int:
+    """Train from initialisation to onset, t*, the first step at which `rule` finds the threshold reached from below.
+
+    Raises
+    ------
+    NotAtTheEdgeError
+        If that has not happened by `max_steps`. The run so far is kept, and goes on if `max_steps` is raised.
+    """
+    threshold = optimizer.stability_threshold
+    tracker = EigenTracker(objective, tolerance=tolerance)
+
+    window = rule_window(rule, optimizer)
+
+    def at_edge() -> bool:
+        values = [row[RULE_COLUMN[rule]] for row in journal.rows[-window:]]
+        if not sum(values) / window >= threshold:  # nearly always, and then the past does not matter
+            return False
+        values = [row[RULE_COLUMN[rule]] for row in journal.rows]
+        return first_crossing(range(len(values)), values, threshold, window) is not None
+
+    last = run(
+        objective,
+        optimizer,
+        groups,
+        journal,
+        last_step=max_steps,
+        checkpoint_every=sharpness_every,
+        tracker=tracker,
+        stop=at_edge,
+        label="base",
+    )
+    if not at_edge():
+        state = journal.state
+        preconditioner = optimizer.preconditioner(state, objective.gradient(state.theta))
+        pairs = tracker.measure(state.theta, preconditioner)
+        sharpness = measure_sharpness(objective, optimizer, state, pairs).value
+        raise NotAtTheEdgeError(
+            f"edge.max_steps: was {max_steps}; the run has not reached the edge by rule {rule!r}: sharpness/threshold"
+            f" is {sharpness / threshold:.3f} ({sharpness:.4g} / {threshold:.4g}). Raise edge.max_steps (the run goes"
+            " on from here) or optimizer.lr (which lowers the threshold)"
+        )
+    return int(last["step"])

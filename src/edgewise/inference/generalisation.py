@@ -1,0 +1,311 @@
+"""Robustness and out-of-distribution evaluation over seeds: from the records of the runs to numbers and plot tables.
+
+Three ways to compare the branches, here called phases:
+
+* late: mean over the later half of a branch's evaluated checkpoints, at equal step, as elsewhere;
+* after_t_star_star: mean over those from t** on, where the exit branch is at its own edge, of the seeds that have it;
+* equal_time: differences at equal training time, over the later half of the checkpoints of the branch that ends first,
+  the other branch interpolated linearly between its checkpoints, which are few: a coarse number.
+
+Differences are baseline - branch. Of an accuracy, positive is in favour of the edge; of a loss, negative is.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from edgewise.data.displacement import Direction
+from edgewise.data.files import Array
+from edgewise.data.groups import GROUPS
+from edgewise.inference.tables import over_seeds, second_half, since_onset
+
+#: In the records: the subset that is attacked beside the held-out groups, and how a held-out group's shift begins.
+TEST, HELDOUT = "test", "heldout_"
+
+Kind = Literal["robustness", "ood"]
+Phase = Literal["late", "after_t_star_star", "equal_time"]
+PHASES: tuple[Phase, ...] = ("late", "after_t_star_star", "equal_time")
+
+#: The columns that tell the evaluations of one checkpoint apart.
+ROBUSTNESS_CONDITIONS = ["subset", "attack", "epsilon"]
+OOD_CONDITIONS = ["shift", "strength"]
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """What the robustness and ood stages recorded of one seed: for each branch its table, as written.
+
+    Attributes
+    ----------
+    robustness : columns step, time, subset, norm, attack, epsilon, examples, accuracy
+    ood : columns step, time, shift, strength, examples, loss, accuracy
+    t_star_star : step at which the exit branch reached its own threshold; None if it never did
+    """
+
+    robustness: Mapping[str, pd.DataFrame]
+    ood: Mapping[str, pd.DataFrame]
+    t_star_star: int | None
+
+    def phase(self, name: Phase, kind: Kind, value: str) -> pd.DataFrame | None:
+        """`value` by condition (rows) and by branch, with baseline_minus_<branch> (columns); None if never reached.
+
+        At equal time there are the differences alone.
+        """
+        tables = self.robustness if kind == "robustness" else self.ood
+        conditions = ROBUSTNESS_CONDITIONS if kind == "robustness" else OOD_CONDITIONS
+        wide = {branch: by_condition(table, conditions, value) for branch, table in tables.items()}
+        others = [branch for branch in wide if branch != "baseline"]
+        if name == "equal_time":
+            differences = {
+                f"baseline_minus_{branch}": equal_time_difference(
+                    wide["baseline"], times(tables["baseline"]), wide[branch], times(tables[branch])
+                )
+                for branch in others
+            }
+            return pd.DataFrame(differences)
+        if name == "late":
+            levels = pd.DataFrame({branch: second_half(table).mean() for branch, table in wide.items()})
+        elif self.t_star_star is None:
+            return None
+        else:
+            levels = pd.DataFrame({b: table[table.index >= self.t_star_star].mean() for b, table in wide.items()})
+        return levels.assign(**{f"baseline_minus_{branch}": levels["baseline"] - levels[branch] for branch in others})
+
+
+def by_condition(table: pd.DataFrame, conditions: list[str], value: str) -> pd.DataFrame:
+    """A branch's records with one row a step and one column a condition."""
+    return table.pivot_table(index="step", columns=conditions, values=value)
+
+
+def times(table: pd.DataFrame) -> Array:
+    """Training time since onset of every evaluated checkpoint; the first of a branch is the one at onset."""
+    time: Array = table.drop_duplicates("step")["time"].to_numpy()
+    since_onset: Array = time - time[0]
+    return since_onset
+
+
+def equal_time_difference(
+    baseline: pd.DataFrame, baseline_time: Array, branch: pd.DataFrame, branch_time: Array
+) -> pd.Series:
+    """Mean of baseline - branch at equal training time, a number for each column (condition).
+
+    Parameters
+    ----------
+    baseline, branch : one row a checkpoint
+    baseline_time, branch_time : time since onset of those rows
+    """
+    first_to_end = branch_time if branch_time[-1] <= baseline_time[-1] else baseline_time
+    at = first_to_end[len(first_to_end) // 2 :]
+    differences = {
+        condition: np.mean(
+            np.interp(at, baseline_time, baseline[condition]) - np.interp(at, branch_time, branch[condition])
+        )
+        for condition in baseline.columns
+    }
+    return pd.Series(differences).rename_axis(index=baseline.columns.names)
+
+
+def summarise(seeds: Mapping[int, Evaluations], kind: Kind, value: str) -> dict[Phase, pd.DataFrame | None]:
+    """`Evaluations.phase` over seeds: a row a condition; <branch> and baseline_minus_<branch> with _low and _high.
+
+    None where no seed has the phase.
+    """
+    phases: dict[Phase, pd.DataFrame | None] = {}
+    for name in PHASES:
+        tables = [table for one in seeds.values() if (table := one.phase(name, kind, value)) is not None]
+        phases[name] = over_seeds(tables) if tables else None
+    return phases
+
+
+def robustness_metrics(seeds: Mapping[int, Evaluations]) -> dict[str, Any]:
+    """Accuracy under PGD by subset, epsilon, phase and branch (metrics/robustness.json).
+
+    Intervals are 95 %, Student t over seeds. A phase that no seed reached is null.
+    """
+    accuracy: dict[str, Any] = {}
+    for phase, table in summarise(seeds, "robustness", "accuracy").items():
+        for condition in _conditions(seeds, "robustness"):
+            subset, attack, epsilon = condition
+            if attack == "pgd":
+                place = accuracy.setdefault(subset, {}).setdefault(f"{epsilon:g}", {})
+                place[phase] = None if table is None else _intervals(table.loc[condition])
+    norm = next(iter(seeds.values())).robustness["baseline"]["norm"].iloc[0]
+    return {"attack": "pgd", "norm": norm, "accuracy": accuracy, **_about(seeds)}
+
+
+def ood_metrics(seeds: Mapping[int, Evaluations]) -> dict[str, Any]:
+    """Loss and accuracy by shift, phase and branch (metrics/ood.json).
+
+    Displaced test data by direction and alpha; corrupted ones by corruption, mean over the severities, as in Hendrycks
+    & Dietterich 2019; held-out examples by group. Intervals are 95 %, Student t over seeds.
+    """
+    kinds: dict[str, Any] = {"displaced": {}, "corrupted": {}, "heldout": {}}
+    averaged = {
+        seed: replace(one, ood={branch: _mean_over_severities(table) for branch, table in one.ood.items()})
+        for seed, one in seeds.items()
+    }
+    for value in ("loss", "accuracy"):
+        for phase, table in summarise(averaged, "ood", value).items():
+            for condition in _conditions(averaged, "ood"):
+                shift, strength = condition
+                if shift in get_args(Direction):
+                    place = kinds["displaced"].setdefault(shift, {}).setdefault(f"{strength:g}", {})
+                elif shift.startswith(HELDOUT):
+                    place = kinds["heldout"].setdefault(shift.removeprefix(HELDOUT), {})
+                else:
+                    place = kinds["corrupted"].setdefault(shift, {})
+                place.setdefault(value, {})[phase] = None if table is None else _intervals(table.loc[condition])
+    return {**kinds, **_about(seeds)}
+
+
+def _mean_over_severities(table: pd.DataFrame) -> pd.DataFrame:
+    """The ood records of a branch with one row a step and corruption in place of one a severity; its strength is 1."""
+    corrupted = _is_corruption(table["shift"])
+    severe = table[corrupted & (table["strength"] > 0)].assign(strength=1.0)
+    means = severe.groupby(["step", *OOD_CONDITIONS], sort=False, as_index=False).mean()
+    return pd.concat([table[~corrupted], means[list(table.columns)]])
+
+
+def _is_corruption(shifts: pd.Series) -> pd.Series:
+    return ~shifts.isin(get_args(Direction)) & ~shifts.str.startswith(HELDOUT)
+
+
+def evaluation_plots(seeds: Mapping[int, Evaluations], t_star: Mapping[int, int]) -> dict[str, pd.DataFrame]:
+    """The tables under plots/ that show robustness and ood, by name; every column with _low and _high.
+
+    * robustness: a row a step since onset; <branch>_eps<epsilon>, accuracy under PGD on test data;
+    * robustness_epsilon: a row an epsilon, late in the branches; <branch>_<subset> and baseline_minus_<branch>_<subset>
+      under PGD, the same with _fgsm at the end under FGSM, and the norm;
+    * ood: a row an alpha, late; <branch>_<direction>, the loss, <branch>_<direction>_accuracy, and the differences;
+    * corruptions: a row a severity, late; <branch>_<corruption>, the loss, <branch>_<corruption>_accuracy, and the
+      differences.
+    """
+    first = next(iter(seeds.values()))
+    by_step = []
+    for branch in first.robustness:
+        runs = []
+        for seed, one in seeds.items():
+            wide = by_condition(one.robustness[branch], ROBUSTNESS_CONDITIONS, "accuracy")[TEST]["pgd"]
+            wide.columns = pd.Index([f"{branch}_eps{epsilon:g}" for epsilon in wide.columns])
+            runs.append(since_onset(wide.reset_index(), t_star[seed]))
+        by_step.append(over_seeds(runs))
+
+    def late(kind: Kind, curves: Mapping[Any, str], value: str) -> pd.DataFrame:
+        """Curves over the last condition, each with its suffix to the columns."""
+        tables = []
+        for one in seeds.values():
+            table = one.phase("late", kind, value)
+            assert table is not None  # every branch has an end
+            table = table.sort_index()
+            tables.append(pd.concat([table.loc[curve].add_suffix(s) for curve, s in curves.items()], axis="columns"))
+        return over_seeds(tables)
+
+    def loss_and_accuracy(shifts: Sequence[str], index: str) -> pd.DataFrame:
+        loss = late("ood", {shift: f"_{shift}" for shift in shifts}, "loss")
+        accuracy = late("ood", {shift: f"_{shift}_accuracy" for shift in shifts}, "accuracy")
+        return pd.concat([loss, accuracy], axis=1).rename_axis(index)
+
+    shifts = first.ood["baseline"]["shift"]
+    corruptions = list(shifts[_is_corruption(shifts)].unique())
+    subsets = {(subset, attack) for subset, attack, _ in _conditions(seeds, "robustness")}
+    suffix = {(s, attack): f"_{s}{'_fgsm' * (attack == 'fgsm')}" for s, attack in sorted(subsets)}
+    return {
+        "robustness": pd.concat(by_step, axis=1).sort_index(),
+        "robustness_epsilon": late("robustness", suffix, "accuracy").assign(
+            norm=first.robustness["baseline"]["norm"].iloc[0]
+        ),
+        "ood": loss_and_accuracy(get_args(Direction), "alpha"),
+        "corruptions": loss_and_accuracy(corruptions, "severity"),
+    }
+
+
+def dominance_pairs(seeds: Mapping[int, Evaluations], baseline_hessian: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+    """For every seed and evaluation: does the evaluated group dominate v_1, and is the edge at an advantage there?
+
+    The paper's condition is that the advantage goes to the edge branch only where the evaluated subset dominates v_1.
+    Test data stand for the group that they are shifted towards: under attack for the boundary group (figure 9),
+    displaced for the input-outliers (figure 10).
+
+    Parameters
+    ----------
+    baseline_hessian : for each seed, the hessian records of its baseline branch
+
+    Returns
+    -------
+    One row a seed and evaluation, columns:
+
+    seed
+    evaluation : adversarial_test, displaced_test, adversarial_<group> or heldout_<group>
+    group : of which the evaluated examples are
+    influence_share : of `group` in the sum of all groups' curvature influence, late in the baseline branch
+    dominant_group : the group with the largest curvature influence there
+    dominates : whether that is `group`
+    advantage : of the baseline over the exit branch, late, at equal step; positive is in favour of the edge.
+        adversarial: accuracy under PGD, baseline - exit, mean over epsilon > 0; displaced_test: loss, exit - baseline,
+        at the largest coherent alpha; heldout: loss, exit - baseline
+    advantage_equal_time : the same at equal training time
+    """
+    rows: list[dict[str, Any]] = []
+    for seed, one in seeds.items():
+        late = second_half(baseline_hessian[seed])
+        influence = pd.Series({group: late[f"curvature_influence_{group}"].mean() for group in GROUPS})
+        by_phase = {"advantage": _advantages(one, "late"), "advantage_equal_time": _advantages(one, "equal_time")}
+        for (evaluation, group), advantage in by_phase["advantage"].items():
+            rows.append(
+                {
+                    "seed": seed,
+                    "evaluation": evaluation,
+                    "group": group,
+                    "influence_share": float(influence[group] / influence.sum()),
+                    "dominant_group": influence.idxmax(),
+                    "dominates": influence.idxmax() == group,
+                    "advantage": advantage,
+                    "advantage_equal_time": by_phase["advantage_equal_time"][evaluation, group],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _advantages(one: Evaluations, phase: Phase) -> dict[tuple[str, str], float]:
+    """The advantage of the baseline over the exit branch by (evaluation, group); see `dominance_pairs`."""
+    robustness, ood = one.phase(phase, "robustness", "accuracy"), one.phase(phase, "ood", "loss")
+    assert robustness is not None  # only after_t_star_star may be missing
+    assert ood is not None
+    accuracy, loss = (table["baseline_minus_exit"].sort_index() for table in (robustness, ood))
+    advantages = {}
+    for subset in accuracy.index.unique("subset"):
+        pgd = accuracy.loc[(subset, "pgd")]
+        group = "boundary" if subset == TEST else subset
+        advantages[f"adversarial_{subset}", group] = float(pgd[pgd.index > 0].mean())
+    advantages["displaced_test", "input_outlier"] = -float(loss.loc["coherent"].iloc[-1])
+    for group in GROUPS:
+        if (HELDOUT + group, 0) in loss.index:
+            advantages[HELDOUT + group, group] = -float(loss.loc[(HELDOUT + group, 0)])
+    return advantages
+
+
+def _conditions(seeds: Mapping[int, Evaluations], kind: Kind) -> list[Any]:
+    """Every condition that was evaluated, in the order of the records."""
+    one = next(iter(seeds.values()))
+    table, names = (one.robustness, ROBUSTNESS_CONDITIONS) if kind == "robustness" else (one.ood, OOD_CONDITIONS)
+    return list(table["baseline"][names].drop_duplicates().itertuples(index=False, name=None))
+
+
+def _intervals(row: pd.Series) -> dict[str, dict[str, float]]:
+    """{name: {mean, low, high}} of a row with columns name, name_low and name_high."""
+    names = [str(name) for name in row.index if f"{name}_low" in row.index]
+    return {
+        name: {"mean": float(row[name]), "low": float(row[f"{name}_low"]), "high": float(row[f"{name}_high"])}
+        for name in names
+    }
+
+
+def _about(seeds: Mapping[int, Evaluations]) -> dict[str, Any]:
+    return {
+        "intervals": "95 %: Student t over seeds",
+        "seeds": list(seeds),
+        "seeds_after_t_star_star": [seed for seed, one in seeds.items() if one.t_star_star is not None],
+    }

