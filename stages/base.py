@@ -11,7 +11,7 @@ from experiment import Experiment
 
 def main(params: Params, seed: int) -> None:
     experiment = Experiment(params)
-    fingerprint = experiment.fingerprint(seed, params.edge.rule, params.edge.sharpness_every, params.hessian)
+    fingerprint = experiment.fingerprint("base", seed, params.edge.rule, params.edge.sharpness_every, params.hessian)
     journal = Journal(checkpoints_folder(seed, "base"), fingerprint, State(experiment.initial_theta(seed)))
     run_to_edge(
         experiment.objective,

@@ -15,7 +15,7 @@ def main(params: Params, seed: int, branch: str) -> None:
     onset = checkpoints(checkpoints_folder(seed, "base"))[-1]
     start = load_state(onset, experiment.initial_theta(seed))
     legs = legs_of(params, experiment, seed, branch)
-    fingerprint = experiment.fingerprint(onset.read_bytes(), branch, params.branch)
+    fingerprint = experiment.fingerprint("branch", onset.read_bytes(), branch, params.branch)
     journal = Journal(checkpoints_folder(seed, branch), fingerprint, start)
     for optimizer, steps in legs:
         run(
@@ -26,6 +26,7 @@ def main(params: Params, seed: int, branch: str) -> None:
             last_step=start.step + steps,
             checkpoint_every=params.branch.checkpoint_every,
             label=branch,
+            total=params.branch.steps,
         )
     write_rows(records_folder(seed, branch) / "steps.csv", journal.rows)
     journal.publish()

@@ -6,19 +6,21 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import yaml
 
 from edgewise.errors import EdgewiseError
 from edgewise.params import parse_params
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 Content = TypeVar("Content")
 
-DATA, METRICS, PLOTS = Path("data"), Path("metrics"), Path("plots")
-DATASET, PROTOTYPES = DATA / "dataset.npz", DATA / "prototypes.npz"
+DATA, METRICS = Path("data"), Path("metrics")
+DATASET, PROTOTYPES, RUNS = DATA / "dataset.npz", DATA / "prototypes.npz", DATA / "runs.json"
 CHECKPOINTS, RECORDS = DATA / "checkpoints", DATA / "records"
+TABLES, FIGURES = Path("plots/tables"), Path("plots/figures")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def checkpoints_folder(seed: int, name: str) -> Path:
@@ -67,10 +69,12 @@ def load(path: Path, parse: Callable[[bytes], Content]) -> Content:
         raise EdgewiseError(f"{path}: {error}; `dvc repro` restores it") from error
 
 
-def write_plot(name: str, table: "pd.DataFrame") -> None:
-    """Write plots/<name>.csv with six significant digits; nan is an empty field."""
-    PLOTS.mkdir(exist_ok=True)
-    table.to_csv(PLOTS / f"{name}.csv", float_format="%.6g", lineterminator="\n")
+def code_of(stage: str) -> dict[str, bytes]:
+    """The code that dvc.yaml names among the dependencies of a stage: path from the repository's root, content."""
+    deps = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"][stage]["deps"]
+    named = [REPOSITORY / dep for dep in deps if dep.startswith(("src/", "stages/"))]
+    files = {file for path in named for file in (path.rglob("*.py") if path.is_dir() else [path])}
+    return {file.relative_to(REPOSITORY).as_posix(): file.read_bytes() for file in sorted(files)}
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-import edgewise
-from common import PROTOTYPES, load, read
+from common import PROTOTYPES, code_of, load, read
 from edgewise.data.files import Array
 from edgewise.data.groups import GROUPS, NATURAL, Prototypes
 from edgewise.errors import EdgewiseError
@@ -48,16 +47,14 @@ class Experiment:
         """The seed's initial parameters [P], on the device."""
         return initial_theta(self.model, self.params.model.init_scale, seed).to(self.device, self.dtype)
 
-    def fingerprint(self, *parts: Any) -> str:
-        """A digest of all that a run's numbers depend on: code, data, parameters, and `parts`."""
+    def fingerprint(self, stage: str, *parts: Any) -> str:
+        """A digest of all that the numbers of a stage's run depend on: its code, data, parameters, and `parts`."""
         digest = hashlib.sha256(read(PROTOTYPES))
         params = self.params
         own_model = getattr(sys.modules.get(params.model.name.partition(":")[0]), "__file__", None)
-        for source in [
-            *sorted(Path(edgewise.__file__).parent.rglob("*.py")),
-            *([Path(own_model)] if own_model else []),
-        ]:
-            digest.update(source.read_bytes())
+        code = code_of(stage) | ({own_model: Path(own_model).read_bytes()} if own_model else {})
+        for name, content in code.items():
+            digest.update(f"{name} {len(content)} ".encode() + content)
         sections = (params.loss, params.model, params.optimizer, params.compute)
         digest.update(repr((sections, parts, torch.__version__)).encode())
         return digest.hexdigest()

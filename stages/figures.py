@@ -1,27 +1,28 @@
-"""Draw the figures: all of them from the tables under plots/, but for the one of images."""
+"""Draw the figures: all of them from the tables under plots/tables/, but for the one of images."""
 
 import io
 
 import pandas as pd
 
-from common import DATASET, PLOTS, PROTOTYPES, load, read, stage
+from common import DATASET, FIGURES, PROTOTYPES, TABLES, load, read, stage
 from edgewise.data.examples import Dataset
 from edgewise.data.files import write_atomically
 from edgewise.data.groups import Prototypes
 from edgewise.params import Params
-from edgewise.plotting import FIGURES, IMAGES, About, draw, house_style, to_png
+from edgewise.plotting import FIGURES as MADE_OF_TABLES
+from edgewise.plotting import IMAGES, About, draw, house_style, to_png
 from edgewise.plotting.geometry import examples
 
 
 def main(params: Params) -> None:
     about = about_run(params)
     tables = read_tables()
-    for name in FIGURES:
-        write_atomically(PLOTS / f"{name}.png", to_png(draw(name, tables, about)))
+    for name in MADE_OF_TABLES:
+        write_atomically(FIGURES / f"{name}.png", to_png(draw(name, tables, about)))
     prototypes, dataset = load(PROTOTYPES, Prototypes.from_bytes), load(DATASET, Dataset.from_bytes)
     with house_style():
         images = examples(prototypes.train, dataset, about)
-    write_atomically(PLOTS / f"{IMAGES}.png", to_png(images))
+    write_atomically(FIGURES / f"{IMAGES}.png", to_png(images))
 
 
 def about_run(params: Params) -> About:
@@ -35,8 +36,8 @@ def about_run(params: Params) -> About:
 
 def read_tables() -> dict[str, pd.DataFrame]:
     """The tables of all figures, by name, indexed by their first column."""
-    wanted = {name for figure in FIGURES.values() for name in figure.needs}
-    contents = {name: read(PLOTS / f"{name}.csv") for name in sorted(wanted)}
+    wanted = {name for figure in MADE_OF_TABLES.values() for name in figure.needs}
+    contents = {name: read(TABLES / f"{name}.csv") for name in sorted(wanted)}
     return {name: pd.read_csv(io.BytesIO(content), index_col=0) for name, content in contents.items()}
 
 

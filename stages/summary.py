@@ -2,26 +2,21 @@
 
 import io
 import json
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from common import METRICS, PROTOTYPES, load, read, records_folder, stage, write_json, write_plot
-from edgewise.data.files import unpack
+from common import METRICS, PROTOTYPES, TABLES, load, read, records_folder, stage, write_json
+from edgewise.data.files import unpack, write_table
 from edgewise.data.groups import GROUPS, NATURAL, Prototypes
 from edgewise.dynamics.edge import RULE_COLUMN, rule_window
 from edgewise.errors import EdgewiseError
 from edgewise.inference.claims import as_markdown, judge
-from edgewise.inference.comparison import SeedRecords, Setting, plot_tables
-from edgewise.inference.generalisation import (
-    Evaluations,
-    dominance_pairs,
-    evaluation_plots,
-    ood_metrics,
-    robustness_metrics,
-)
-from edgewise.inference.metrics import control_metrics, edge_metrics, selectivity_metrics
+from edgewise.inference.generalisation import evaluation_tables, ood_metrics, robustness_metrics
+from edgewise.inference.geometry import geometry_tables
+from edgewise.inference.metrics import control_metrics, edge_metrics, headline, selectivity_metrics
+from edgewise.inference.records import SeedRecords, Setting
+from edgewise.inference.series import series_tables
 from edgewise.params import Params
 from edgewise.states.optimizers import build_optimizer
 
@@ -30,25 +25,23 @@ def main(params: Params) -> None:
     require_verified_branches()
     prototypes = load(PROTOTYPES, Prototypes.from_bytes)
     seeds = {seed: load_seed(params, prototypes, seed) for seed in params.seeds}
-    evaluations = {seed: load_evaluations(params, seed, records.second_onset()) for seed, records in seeds.items()}
-    pairs = dominance_pairs(evaluations, {seed: records.hessian["baseline"] for seed, records in seeds.items()})
-    seeds = {seed: replace(records, dominance=pairs[pairs["seed"] == seed]) for seed, records in seeds.items()}
     claims = judge(params, seeds)
 
-    controls = (prototypes.control_coherent.distance, prototypes.control_random.distance)
-    for name, metrics in {
+    distances = (prototypes.control_coherent.distance, prototypes.control_random.distance)
+    metrics = {
         "claims": {"claims": claims},
-        "control": control_metrics(seeds, *controls),
+        "control": control_metrics(seeds, *distances),
         "edge": edge_metrics(seeds),
-        "ood": ood_metrics(evaluations),
-        "robustness": robustness_metrics(evaluations),
+        "ood": ood_metrics(seeds),
+        "robustness": robustness_metrics(seeds),
         "selectivity": selectivity_metrics(seeds),
-    }.items():
-        write_json(METRICS / f"{name}.json", metrics)
+    }
+    metrics["summary"] = headline(metrics)
+    for name, content in metrics.items():
+        write_json(METRICS / f"{name}.json", content)
     (METRICS / "claims.md").write_text(as_markdown(claims, len(seeds)))
-    onsets = {seed: records.t_star for seed, records in seeds.items()}
-    for name, table in (plot_tables(seeds) | evaluation_plots(evaluations, onsets)).items():
-        write_plot(name, table)
+    for name, table in (geometry_tables(prototypes) | series_tables(seeds) | evaluation_tables(seeds)).items():
+        write_table(TABLES / f"{name}.csv", table)
 
 
 def require_verified_branches() -> None:
@@ -84,15 +77,8 @@ def load_seed(params: Params, prototypes: Prototypes, seed: int) -> SeedRecords:
         distance=train.distance[train.group == NATURAL],
         group_distance={group: float(np.median(train.distance[train.group == group])) for group in GROUPS},
         control=load_table(seed, "base", "control"),
-    )
-
-
-def load_evaluations(params: Params, seed: int, t_star_star: int | None) -> Evaluations:
-    """What the robustness and ood stages recorded of one seed."""
-    return Evaluations(
         robustness={branch: load_table(seed, branch, "robustness") for branch in params.branches},
         ood={branch: load_table(seed, branch, "ood") for branch in params.branches},
-        t_star_star=t_star_star,
     )
 
 

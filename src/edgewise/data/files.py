@@ -1,17 +1,17 @@
 """How things are kept in files: arrays as one self-describing .npz, records as CSV; equal content gives equal bytes."""
 
-import csv
 import io
 import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from edgewise.errors import EdgewiseError
 
@@ -60,13 +60,15 @@ def write_atomically(path: Path, content: bytes) -> None:
     os.replace(beside, path)
 
 
-def write_rows(path: Path, rows: Iterable[Mapping[str, float | str]]) -> None:
-    """Write records as CSV, one row each; nan is an empty field."""
-    text = io.StringIO()
-    writer: csv.DictWriter[str] | None = None
-    for row in rows:
-        if writer is None:
-            writer = csv.DictWriter(text, list(row), lineterminator="\n")
-            writer.writeheader()
-        writer.writerow({name: "" if value != value else value for name, value in row.items()})
-    write_atomically(path, text.getvalue().encode())
+def write_rows(path: Path, rows: Sequence[Mapping[str, float | str]]) -> None:
+    """Write records as CSV, one row each, every digit of each number; nan is an empty field."""
+    _write_csv(path, pd.DataFrame(rows), index=False)
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table for people as CSV, its index first, with six significant digits; nan is an empty field."""
+    _write_csv(path, table, float_format="%.6g")
+
+
+def _write_csv(path: Path, table: pd.DataFrame, **options: Any) -> None:
+    write_atomically(path, table.to_csv(lineterminator="\n", **options).encode())

@@ -79,43 +79,35 @@ def run(
     *,
     last_step: int,
     checkpoint_every: int,
-    tracker: EigenTracker | None = None,
+    measure: Callable[[Step, bool], Row] = lambda step, due: {},
     stop: Callable[[], bool] = lambda: False,
     label: str = "",
-) -> Row:
-    """Train from `journal.state` to `last_step`, or to the first record after which `stop()` holds; the last record.
+    total: int | None = None,
+) -> None:
+    """Train from where the journal stands to `last_step`, or to the first record after which `stop()` holds.
 
-    Checkpoints are kept every `checkpoint_every` steps from the run's start; with a `tracker`, the sharpness is
-    measured there too, as the column sharpness. The last state is left as `journal.state`.
+    Parameters
+    ----------
+    checkpoint_every : steps from one checkpoint to the next, counted from the run's first step
+    measure : further columns of a step's record; told whether the step is one of a checkpoint
+    label, total : of the progress bar; its length in steps, None where it is not known
     """
     threshold = optimizer.stability_threshold
-    already_recorded = bool(journal.rows)
-    first_step = int(journal.rows[0]["step"]) if already_recorded else journal.state.step
-    if tracker is not None:
-        tracker.subspace = journal.memory.get("subspace")
-    with tqdm(total=last_step, initial=journal.state.step, desc=label, unit="step", disable=None) as progress:
+    recorded = len(journal.rows)
+    with tqdm(total=total, initial=max(0, recorded - 1), desc=label, unit="step", disable=None) as progress:
         for step in train(objective, optimizer, journal.state, groups):
-            row = journal.rows[-1] if already_recorded else step.row
-            due = (step.state.step - first_step) % checkpoint_every == 0
-            if not already_recorded:
-                if tracker is not None:
-                    row["sharpness"] = math.nan
-                    if due:
-                        pairs = tracker.measure(step.state.theta, optimizer.preconditioner(step.state, step.gradient))
-                        row["sharpness"] = measure_sharpness(objective, optimizer, step.state, pairs).value
-                        journal.memory["subspace"] = pairs.subspace
-                journal.rows.append(row)
-                progress.update()
-                progress.set_postfix({"sharpness/threshold": f"{row['secant_sharpness'] / threshold:.3f}"})
-            done = stop() or step.state.step >= last_step
-            if due and not already_recorded:
-                journal.checkpoint(step.state)
+            due = journal.steps_since_start(step.state) % checkpoint_every == 0
+            if journal.is_new(step.state):
+                journal.record(step.row | measure(step, due))
+                if due:
+                    journal.checkpoint(step.state)
+                progress.update(len(journal.rows) > 1)
+                progress.set_postfix({"κ/threshold": f"{step.row['secant_sharpness'] / threshold:.3f}"})
+            done = step.state.step >= last_step or stop()
             if due or done:
                 journal.snapshot(step.state)
             if done:
-                return row
-            already_recorded = False
-    raise AssertionError("train() never ends by itself")
+                return
 
 
 def run_to_edge(
@@ -131,15 +123,21 @@ def run_to_edge(
 ) -> int:
     """Train from initialisation to onset, t*, the first step at which `rule` finds the threshold reached from below.
 
+    The sharpness is measured every `sharpness_every` steps, as the column sharpness.
+
     Raises
     ------
     NotAtTheEdgeError
         If that has not happened by `max_steps`. The run so far is kept, and goes on if `max_steps` is raised.
     """
-    threshold = optimizer.stability_threshold
+    threshold, window = optimizer.stability_threshold, rule_window(rule, optimizer)
     tracker = EigenTracker(objective, tolerance=tolerance)
+    tracker.subspace = journal.memory.get("subspace")
 
-    window = rule_window(rule, optimizer)
+    def sharpness(state: State, gradient: Tensor) -> float:
+        pairs = tracker.measure(state.theta, optimizer.preconditioner(state, gradient))
+        journal.memory["subspace"] = pairs.subspace
+        return measure_sharpness(objective, optimizer, state, pairs).value
 
     def at_edge() -> bool:
         values = [row[RULE_COLUMN[rule]] for row in journal.rows[-window:]]
@@ -148,25 +146,23 @@ def run_to_edge(
         values = [row[RULE_COLUMN[rule]] for row in journal.rows]
         return first_crossing(range(len(values)), values, threshold, window) is not None
 
-    last = run(
+    run(
         objective,
         optimizer,
         groups,
         journal,
         last_step=max_steps,
         checkpoint_every=sharpness_every,
-        tracker=tracker,
+        measure=lambda step, due: {"sharpness": sharpness(step.state, step.gradient) if due else math.nan},
         stop=at_edge,
         label="base",
     )
     if not at_edge():
         state = journal.state
-        preconditioner = optimizer.preconditioner(state, objective.gradient(state.theta))
-        pairs = tracker.measure(state.theta, preconditioner)
-        sharpness = measure_sharpness(objective, optimizer, state, pairs).value
+        reached = sharpness(state, objective.gradient(state.theta))
         raise NotAtTheEdgeError(
             f"edge.max_steps: was {max_steps}; the run has not reached the edge by rule {rule!r}: sharpness/threshold"
-            f" is {sharpness / threshold:.3f} ({sharpness:.4g} / {threshold:.4g}). Raise edge.max_steps (the run goes"
+            f" is {reached / threshold:.3f} ({reached:.4g} / {threshold:.4g}). Raise edge.max_steps (the run goes"
             " on from here) or optimizer.lr (which lowers the threshold)"
         )
-    return int(last["step"])
+    return int(journal.rows[-1]["step"])

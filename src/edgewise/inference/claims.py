@@ -6,7 +6,7 @@ opposite one, and `undecided` where it covers zero, or where the seeds give no i
 no width, from a quantity so coarse that every seed has the same, says nothing of the spread.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 
 from edgewise.data.groups import GROUPS
-from edgewise.inference.comparison import SeedRecords, Seeds
+from edgewise.inference.gains import HELD, Held, gains, predictor
+from edgewise.inference.generalisation import advantages, dominance
 from edgewise.inference.intervals import Interval, clustered_spearman, mean_interval, spearman
 from edgewise.inference.metrics import delta_interval, selector_advantage, selector_score
+from edgewise.inference.records import SeedRecords, Seeds
 from edgewise.inference.tables import second_half
 from edgewise.params import Params
 
@@ -64,16 +66,22 @@ def late(table: pd.DataFrame, column: str) -> float:
     return float(second_half(table)[column].mean())
 
 
-def gain(group: str, *, equal_time: bool) -> Callable[[Seeds], Interval]:
+def gain(group: str, held: Held) -> Callable[[Seeds], Interval]:
     """Delta l_k of a group on the exit branch."""
-    return lambda seeds: delta_interval(seeds, "exit", group, equal_time=equal_time)
+    return lambda seeds: delta_interval(seeds, "exit", group, held)
 
 
 def gain_of_the_most_influential(records: SeedRecords) -> float:
     """Delta l_k of the group with the largest influence, less the mean of the others."""
-    gains = records.gains("exit").to_numpy()
-    first = int(np.argmax(records.predictor("curvature_influence", "exit")))
-    return float(gains[first] - np.delete(gains, first).mean())
+    found = gains(records, "exit", "step").to_numpy()
+    first = int(np.argmax(predictor(records, "curvature_influence", "exit")))
+    return float(found[first] - np.delete(found, first).mean())
+
+
+def output_less_input_outliers(records: SeedRecords) -> float:
+    """Delta l_k of the output-outliers, less that of the input-outliers."""
+    found = gains(records, "exit", "step")
+    return float(found["output_outlier"] - found["input_outlier"])
 
 
 def fading_of_the_input_outliers(records: SeedRecords) -> float:
@@ -99,23 +107,21 @@ def coupling_correlation(records: SeedRecords) -> float:
     return spearman(*sides)
 
 
-def advantage(evaluation: str) -> Callable[[Seeds], Interval]:
+def advantage(evaluation: str, group: str) -> Callable[[Seeds], Interval]:
     """Advantage of the edge branch over the exit branch in one evaluation on unseen data; positive: it is better."""
-    return per_seed(lambda r: float(r.dominance.set_index("evaluation")["advantage"][evaluation]))
+    return per_seed(lambda r: advantages(r, "late")[evaluation, group])
 
 
 def dominance_correlation(seeds: Seeds) -> Interval:
     """Rank correlation, over (seed, evaluation), of the evaluated group's share of influence with the advantage."""
+    tables = {seed: dominance(seed, records) for seed, records in seeds.items()}
     return clustered_spearman(
-        {
-            seed: (r.dominance["influence_share"].to_numpy(), r.dominance["advantage"].to_numpy())
-            for seed, r in seeds.items()
-        }
+        {seed: (t["influence_share"].to_numpy(), t["advantage"].to_numpy()) for seed, t in tables.items()}
     )
 
 
-#: What is held equal where branches are compared, by whether it is the training time.
-TERMS = {False: "step", True: "training time"}
+#: What is held equal, in words.
+IN_WORDS: Mapping[Held, str] = {"step": "step", "time": "training time"}
 
 COUPLED = ("curvature_influence", "sharpness_coupling")
 
@@ -137,12 +143,12 @@ def ce(params: Params) -> bool:
 
 def _figure_4() -> list[Claim]:
     claims = []
-    for equal_time, terms in TERMS.items():
+    for held in HELD:
         for group, sign in (("input_outlier", 1), ("output_outlier", 1), ("inlier", -1), ("boundary", -1)):
             verb = "gains from" if sign > 0 else "loses by"
-            statement = f"the {group.replace('_', '-')} group {verb} the edge, at equal {terms}"
-            paper = "" if equal_time else ("> 0" if sign > 0 else "< 0")
-            claims.append(Claim("4", statement, gain(group, equal_time=equal_time), 1 if sign > 0 else -1, paper, mse))
+            statement = f"the {group.replace('_', '-')} group {verb} the edge, at equal {IN_WORDS[held]}"
+            paper = "" if held == "time" else ("> 0" if sign > 0 else "< 0")
+            claims.append(Claim("4", statement, gain(group, held), 1 if sign > 0 else -1, paper, mse))
     return claims
 
 
@@ -195,12 +201,12 @@ CLAIMS = [
     *(
         Claim(
             "6",
-            f"randomly displaced input-outliers gain from the edge, at equal {terms}",
-            gain("input_outlier", equal_time=equal_time),
-            paper="" if equal_time else "about 0",
+            f"randomly displaced input-outliers gain from the edge, at equal {IN_WORDS[held]}",
+            gain("input_outlier", held),
+            paper="" if held == "time" else "about 0",
             applies=lambda params: params.direction == "random",
         )
-        for equal_time, terms in TERMS.items()
+        for held in HELD
     ),
     Claim(
         "7",
@@ -212,14 +218,14 @@ CLAIMS = [
     Claim(
         "7",
         "with cross-entropy, the output-outlier group gains from the edge",
-        gain("output_outlier", equal_time=False),
+        gain("output_outlier", "step"),
         paper="> 0",
         applies=ce,
     ),
     Claim(
         "7",
         "with cross-entropy, the output-outliers gain more than the input-outliers",
-        per_seed(lambda r: float(r.gains("exit")["output_outlier"] - r.gains("exit")["input_outlier"])),
+        per_seed(output_less_input_outliers),
         paper="> 0",
         applies=ce,
     ),
@@ -239,14 +245,14 @@ CLAIMS = [
     Claim(
         "9",
         "the edge branch is more accurate under attack",
-        advantage("adversarial_test"),
+        advantage("adversarial_test", "boundary"),
         paper="> 0 after t**",
         applies=lambda params: mse(params) and params.alpha == 3,
     ),
     Claim(
         "9",
         "the edge branch is less accurate under attack",
-        advantage("adversarial_test"),
+        advantage("adversarial_test", "boundary"),
         -1,
         paper="< 0",
         applies=lambda params: mse(params) and params.alpha == 10,
@@ -254,7 +260,7 @@ CLAIMS = [
     Claim(
         "10",
         "the edge branch has the smaller loss on far displaced test inputs",
-        advantage("displaced_test"),
+        advantage("displaced_test", "input_outlier"),
         paper="about 0 at alpha = 3, > 0 at alpha = 10",
         applies=mse,
     ),
@@ -273,13 +279,13 @@ CLAIMS = [
     Claim(
         "selector",
         "who gains is who has curvature influence (rank correlation), at equal step",
-        lambda seeds: selector_score(seeds, "exit", "curvature_influence"),
+        lambda seeds: selector_score(seeds, "exit", "curvature_influence", "step"),
         paper="> 0",
     ),
     Claim(
         "selector",
         "who gains is who has curvature influence (rank correlation), at equal training time",
-        lambda seeds: selector_score(seeds, "exit", "curvature_influence", equal_time=True),
+        lambda seeds: selector_score(seeds, "exit", "curvature_influence", "time"),
     ),
     Claim(
         "selector",

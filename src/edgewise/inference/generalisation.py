@@ -11,7 +11,7 @@ Differences are baseline - branch. Of an accuracy, positive is in favour of the 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -20,6 +20,8 @@ import pandas as pd
 from edgewise.data.displacement import Direction
 from edgewise.data.files import Array
 from edgewise.data.groups import GROUPS
+from edgewise.inference.onset import second_onset
+from edgewise.inference.records import SeedRecords, Seeds
 from edgewise.inference.tables import over_seeds, second_half, since_onset
 
 #: In the records: the subset that is attacked beside the held-out groups, and how a held-out group's shift begins.
@@ -27,52 +29,36 @@ TEST, HELDOUT = "test", "heldout_"
 
 Kind = Literal["robustness", "ood"]
 Phase = Literal["late", "after_t_star_star", "equal_time"]
-PHASES: tuple[Phase, ...] = ("late", "after_t_star_star", "equal_time")
+PHASES: tuple[Phase, ...] = get_args(Phase)
 
 #: The columns that tell the evaluations of one checkpoint apart.
-ROBUSTNESS_CONDITIONS = ["subset", "attack", "epsilon"]
-OOD_CONDITIONS = ["shift", "strength"]
+CONDITIONS: Mapping[Kind, list[str]] = {"robustness": ["subset", "attack", "epsilon"], "ood": ["shift", "strength"]}
 
 
-@dataclass(frozen=True)
-class Evaluations:
-    """What the robustness and ood stages recorded of one seed: for each branch its table, as written.
+def compare_branches(records: SeedRecords, phase: Phase, kind: Kind, value: str) -> pd.DataFrame | None:
+    """`value` by condition (rows) and by branch, with baseline_minus_<branch> (columns); None if never reached.
 
-    Attributes
-    ----------
-    robustness : columns step, time, subset, norm, attack, epsilon, examples, accuracy
-    ood : columns step, time, shift, strength, examples, loss, accuracy
-    t_star_star : step at which the exit branch reached its own threshold; None if it never did
+    At equal time there are the differences alone.
     """
-
-    robustness: Mapping[str, pd.DataFrame]
-    ood: Mapping[str, pd.DataFrame]
-    t_star_star: int | None
-
-    def phase(self, name: Phase, kind: Kind, value: str) -> pd.DataFrame | None:
-        """`value` by condition (rows) and by branch, with baseline_minus_<branch> (columns); None if never reached.
-
-        At equal time there are the differences alone.
-        """
-        tables = self.robustness if kind == "robustness" else self.ood
-        conditions = ROBUSTNESS_CONDITIONS if kind == "robustness" else OOD_CONDITIONS
-        wide = {branch: by_condition(table, conditions, value) for branch, table in tables.items()}
-        others = [branch for branch in wide if branch != "baseline"]
-        if name == "equal_time":
-            differences = {
-                f"baseline_minus_{branch}": equal_time_difference(
-                    wide["baseline"], times(tables["baseline"]), wide[branch], times(tables[branch])
-                )
-                for branch in others
-            }
-            return pd.DataFrame(differences)
-        if name == "late":
-            levels = pd.DataFrame({branch: second_half(table).mean() for branch, table in wide.items()})
-        elif self.t_star_star is None:
-            return None
-        else:
-            levels = pd.DataFrame({b: table[table.index >= self.t_star_star].mean() for b, table in wide.items()})
-        return levels.assign(**{f"baseline_minus_{branch}": levels["baseline"] - levels[branch] for branch in others})
+    tables = records.robustness if kind == "robustness" else records.ood
+    wide = {branch: by_condition(table, CONDITIONS[kind], value) for branch, table in tables.items()}
+    others = [branch for branch in wide if branch != "baseline"]
+    if phase == "equal_time":
+        differences = {
+            f"baseline_minus_{branch}": equal_time_difference(
+                wide["baseline"], times(tables["baseline"]), wide[branch], times(tables[branch])
+            )
+            for branch in others
+        }
+        return pd.DataFrame(differences)
+    t_star_star = second_onset(records)
+    if phase == "late":
+        levels = pd.DataFrame({branch: second_half(table).mean() for branch, table in wide.items()})
+    elif t_star_star is None:
+        return None
+    else:
+        levels = pd.DataFrame({branch: table[table.index >= t_star_star].mean() for branch, table in wide.items()})
+    return levels.assign(**{f"baseline_minus_{branch}": levels["baseline"] - levels[branch] for branch in others})
 
 
 def by_condition(table: pd.DataFrame, conditions: list[str], value: str) -> pd.DataFrame:
@@ -108,19 +94,19 @@ def equal_time_difference(
     return pd.Series(differences).rename_axis(index=baseline.columns.names)
 
 
-def summarise(seeds: Mapping[int, Evaluations], kind: Kind, value: str) -> dict[Phase, pd.DataFrame | None]:
-    """`Evaluations.phase` over seeds: a row a condition; <branch> and baseline_minus_<branch> with _low and _high.
+def summarise(seeds: Seeds, kind: Kind, value: str) -> dict[Phase, pd.DataFrame | None]:
+    """`compare_branches` over seeds: a row a condition; <branch> and baseline_minus_<branch> with _low and _high.
 
     None where no seed has the phase.
     """
     phases: dict[Phase, pd.DataFrame | None] = {}
     for name in PHASES:
-        tables = [table for one in seeds.values() if (table := one.phase(name, kind, value)) is not None]
+        tables = [table for one in seeds.values() if (table := compare_branches(one, name, kind, value)) is not None]
         phases[name] = over_seeds(tables) if tables else None
     return phases
 
 
-def robustness_metrics(seeds: Mapping[int, Evaluations]) -> dict[str, Any]:
+def robustness_metrics(seeds: Seeds) -> dict[str, Any]:
     """Accuracy under PGD by subset, epsilon, phase and branch (metrics/robustness.json).
 
     Intervals are 95 %, Student t over seeds. A phase that no seed reached is null.
@@ -136,7 +122,7 @@ def robustness_metrics(seeds: Mapping[int, Evaluations]) -> dict[str, Any]:
     return {"attack": "pgd", "norm": norm, "accuracy": accuracy, **_about(seeds)}
 
 
-def ood_metrics(seeds: Mapping[int, Evaluations]) -> dict[str, Any]:
+def ood_metrics(seeds: Seeds) -> dict[str, Any]:
     """Loss and accuracy by shift, phase and branch (metrics/ood.json).
 
     Displaced test data by direction and alpha; corrupted ones by corruption, mean over the severities, as in Hendrycks
@@ -165,7 +151,7 @@ def _mean_over_severities(table: pd.DataFrame) -> pd.DataFrame:
     """The ood records of a branch with one row a step and corruption in place of one a severity; its strength is 1."""
     corrupted = _is_corruption(table["shift"])
     severe = table[corrupted & (table["strength"] > 0)].assign(strength=1.0)
-    means = severe.groupby(["step", *OOD_CONDITIONS], sort=False, as_index=False).mean()
+    means = severe.groupby(["step", *CONDITIONS["ood"]], sort=False, as_index=False).mean()
     return pd.concat([table[~corrupted], means[list(table.columns)]])
 
 
@@ -173,7 +159,7 @@ def _is_corruption(shifts: pd.Series) -> pd.Series:
     return ~shifts.isin(get_args(Direction)) & ~shifts.str.startswith(HELDOUT)
 
 
-def evaluation_plots(seeds: Mapping[int, Evaluations], t_star: Mapping[int, int]) -> dict[str, pd.DataFrame]:
+def evaluation_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
     """The tables under plots/ that show robustness and ood, by name; every column with _low and _high.
 
     * robustness: a row a step since onset; <branch>_eps<epsilon>, accuracy under PGD on test data;
@@ -187,17 +173,17 @@ def evaluation_plots(seeds: Mapping[int, Evaluations], t_star: Mapping[int, int]
     by_step = []
     for branch in first.robustness:
         runs = []
-        for seed, one in seeds.items():
-            wide = by_condition(one.robustness[branch], ROBUSTNESS_CONDITIONS, "accuracy")[TEST]["pgd"]
+        for one in seeds.values():
+            wide = by_condition(one.robustness[branch], CONDITIONS["robustness"], "accuracy")[TEST]["pgd"]
             wide.columns = pd.Index([f"{branch}_eps{epsilon:g}" for epsilon in wide.columns])
-            runs.append(since_onset(wide.reset_index(), t_star[seed]))
+            runs.append(since_onset(wide.reset_index(), one.t_star))
         by_step.append(over_seeds(runs))
 
     def late(kind: Kind, curves: Mapping[Any, str], value: str) -> pd.DataFrame:
         """Curves over the last condition, each with its suffix to the columns."""
         tables = []
         for one in seeds.values():
-            table = one.phase("late", kind, value)
+            table = compare_branches(one, "late", kind, value)
             assert table is not None  # every branch has an end
             table = table.sort_index()
             tables.append(pd.concat([table.loc[curve].add_suffix(s) for curve, s in curves.items()], axis="columns"))
@@ -222,20 +208,16 @@ def evaluation_plots(seeds: Mapping[int, Evaluations], t_star: Mapping[int, int]
     }
 
 
-def dominance_pairs(seeds: Mapping[int, Evaluations], baseline_hessian: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
-    """For every seed and evaluation: does the evaluated group dominate v_1, and is the edge at an advantage there?
+def dominance(seed: int, records: SeedRecords) -> pd.DataFrame:
+    """For every evaluation of a seed: does the evaluated group dominate v_1, and is the edge at an advantage there?
 
     The paper's condition is that the advantage goes to the edge branch only where the evaluated subset dominates v_1.
     Test data stand for the group that they are shifted towards: under attack for the boundary group (figure 9),
     displaced for the input-outliers (figure 10).
 
-    Parameters
-    ----------
-    baseline_hessian : for each seed, the hessian records of its baseline branch
-
     Returns
     -------
-    One row a seed and evaluation, columns:
+    One row an evaluation, columns:
 
     seed
     evaluation : adversarial_test, displaced_test, adversarial_<group> or heldout_<group>
@@ -248,50 +230,49 @@ def dominance_pairs(seeds: Mapping[int, Evaluations], baseline_hessian: Mapping[
         at the largest coherent alpha; heldout: loss, exit - baseline
     advantage_equal_time : the same at equal training time
     """
-    rows: list[dict[str, Any]] = []
-    for seed, one in seeds.items():
-        late = second_half(baseline_hessian[seed])
-        influence = pd.Series({group: late[f"curvature_influence_{group}"].mean() for group in GROUPS})
-        by_phase = {"advantage": _advantages(one, "late"), "advantage_equal_time": _advantages(one, "equal_time")}
-        for (evaluation, group), advantage in by_phase["advantage"].items():
-            rows.append(
-                {
-                    "seed": seed,
-                    "evaluation": evaluation,
-                    "group": group,
-                    "influence_share": float(influence[group] / influence.sum()),
-                    "dominant_group": influence.idxmax(),
-                    "dominates": influence.idxmax() == group,
-                    "advantage": advantage,
-                    "advantage_equal_time": by_phase["advantage_equal_time"][evaluation, group],
-                }
-            )
+    late = second_half(records.hessian["baseline"])
+    influence = pd.Series({group: late[f"curvature_influence_{group}"].mean() for group in GROUPS})
+    at_equal_time = advantages(records, "equal_time")
+    rows = [
+        {
+            "seed": seed,
+            "evaluation": evaluation,
+            "group": group,
+            "influence_share": float(influence[group] / influence.sum()),
+            "dominant_group": influence.idxmax(),
+            "dominates": influence.idxmax() == group,
+            "advantage": advantage,
+            "advantage_equal_time": at_equal_time[evaluation, group],
+        }
+        for (evaluation, group), advantage in advantages(records, "late").items()
+    ]
     return pd.DataFrame(rows)
 
 
-def _advantages(one: Evaluations, phase: Phase) -> dict[tuple[str, str], float]:
-    """The advantage of the baseline over the exit branch by (evaluation, group); see `dominance_pairs`."""
-    robustness, ood = one.phase(phase, "robustness", "accuracy"), one.phase(phase, "ood", "loss")
+def advantages(records: SeedRecords, phase: Phase) -> dict[tuple[str, str], float]:
+    """The advantage of the baseline over the exit branch by (evaluation, group); see `dominance`."""
+    robustness = compare_branches(records, phase, "robustness", "accuracy")
+    ood = compare_branches(records, phase, "ood", "loss")
     assert robustness is not None  # only after_t_star_star may be missing
     assert ood is not None
     accuracy, loss = (table["baseline_minus_exit"].sort_index() for table in (robustness, ood))
-    advantages = {}
+    found = {}
     for subset in accuracy.index.unique("subset"):
         pgd = accuracy.loc[(subset, "pgd")]
         group = "boundary" if subset == TEST else subset
-        advantages[f"adversarial_{subset}", group] = float(pgd[pgd.index > 0].mean())
-    advantages["displaced_test", "input_outlier"] = -float(loss.loc["coherent"].iloc[-1])
+        found[f"adversarial_{subset}", group] = float(pgd[pgd.index > 0].mean())
+    found["displaced_test", "input_outlier"] = -float(loss.loc["coherent"].iloc[-1])
     for group in GROUPS:
         if (HELDOUT + group, 0) in loss.index:
-            advantages[HELDOUT + group, group] = -float(loss.loc[(HELDOUT + group, 0)])
-    return advantages
+            found[HELDOUT + group, group] = -float(loss.loc[(HELDOUT + group, 0)])
+    return found
 
 
-def _conditions(seeds: Mapping[int, Evaluations], kind: Kind) -> list[Any]:
+def _conditions(seeds: Seeds, kind: Kind) -> list[Any]:
     """Every condition that was evaluated, in the order of the records."""
     one = next(iter(seeds.values()))
-    table, names = (one.robustness, ROBUSTNESS_CONDITIONS) if kind == "robustness" else (one.ood, OOD_CONDITIONS)
-    return list(table["baseline"][names].drop_duplicates().itertuples(index=False, name=None))
+    table = one.robustness if kind == "robustness" else one.ood
+    return list(table["baseline"][CONDITIONS[kind]].drop_duplicates().itertuples(index=False, name=None))
 
 
 def _intervals(row: pd.Series) -> dict[str, dict[str, float]]:
@@ -303,9 +284,9 @@ def _intervals(row: pd.Series) -> dict[str, dict[str, float]]:
     }
 
 
-def _about(seeds: Mapping[int, Evaluations]) -> dict[str, Any]:
+def _about(seeds: Seeds) -> dict[str, Any]:
     return {
         "intervals": "95 %: Student t over seeds",
         "seeds": list(seeds),
-        "seeds_after_t_star_star": [seed for seed, one in seeds.items() if one.t_star_star is not None],
+        "seeds_after_t_star_star": [seed for seed, one in seeds.items() if second_onset(one) is not None],
     }

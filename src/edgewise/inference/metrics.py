@@ -1,14 +1,15 @@
 """The numbers under metrics/: when each seed reached the edge, who gains, and what the controls say."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.files import Array
 from edgewise.data.groups import GROUPS
-from edgewise.inference.comparison import PAIRS, PREDICTORS, Seeds
+from edgewise.inference.gains import HELD, PREDICTORS, Held, compared, gains, predictor
 from edgewise.inference.intervals import (
     Interval,
     bootstrap_over_seeds,
@@ -16,9 +17,8 @@ from edgewise.inference.intervals import (
     mean_interval,
     pooled_spearman,
 )
-
-#: The two displacements of the input-outliers.
-WAYS = ("coherent", "random")
+from edgewise.inference.onset import late_ratio, onset, second_onset
+from edgewise.inference.records import Seeds
 
 
 def edge_metrics(seeds: Seeds) -> dict[str, Any]:
@@ -31,12 +31,12 @@ def edge_metrics(seeds: Seeds) -> dict[str, Any]:
     for seed, records in seeds.items():
         each[seed] = {
             "t_star": records.t_star,
-            "t_star_secant": records.onset("secant"),
-            "t_star_sharpness": records.onset("sharpness"),
+            "t_star_secant": onset(records, "secant"),
+            "t_star_sharpness": onset(records, "sharpness"),
             "sharpness_ratio_at_t_star": float(records.hessian["baseline"]["sharpness"].iloc[0] / setting.threshold),
-            "sharpness_ratio_baseline": records.late_ratio("sharpness"),
-            "secant_sharpness_ratio_baseline": records.late_ratio("secant"),
-            "t_star_star": records.second_onset() if "exit" in records.branches else None,
+            "sharpness_ratio_baseline": late_ratio(records, "sharpness"),
+            "secant_sharpness_ratio_baseline": late_ratio(records, "secant"),
+            "t_star_star": second_onset(records),
         }
     summary: dict[str, Any] = {}
     for name in next(iter(each.values())):
@@ -57,12 +57,11 @@ def selectivity_metrics(seeds: Seeds) -> dict[str, Any]:
     and `selector_score` are about the exit branch; `branches` has the scores of every branch, for curvature influence
     and for its rivals, at equal step and at equal training time.
     """
-    compared = [branch for branch in next(iter(seeds.values())).branches if branch in PAIRS]
     groups: dict[str, Any] = {}
     for group in GROUPS:
         groups[group] = {
-            "delta_loss": delta_interval(seeds, "exit", group),
-            "delta_loss_equal_time": delta_interval(seeds, "exit", group, equal_time=True),
+            "delta_loss": delta_interval(seeds, "exit", group, "step"),
+            "delta_loss_equal_time": delta_interval(seeds, "exit", group, "time"),
         }
         for quantity in ("curvature_influence", "alignment"):
             groups[group][quantity] = {
@@ -74,35 +73,32 @@ def selectivity_metrics(seeds: Seeds) -> dict[str, Any]:
             group: {name: as_dict(v) if isinstance(v, Interval) else v for name, v in values.items()}
             for group, values in groups.items()
         },
-        "selector_score": as_dict(selector_score(seeds, "exit", "curvature_influence"), "spearman"),
+        "selector_score": as_dict(selector_score(seeds, "exit", "curvature_influence", "step"), "spearman"),
         "branches": {
             branch: {
-                name: {
-                    "equal_step": as_dict(selector_score(seeds, branch, name), "spearman"),
-                    "equal_time": as_dict(selector_score(seeds, branch, name, equal_time=True), "spearman"),
-                }
+                name: {f"equal_{h}": as_dict(selector_score(seeds, branch, name, h), "spearman") for h in HELD}
                 for name in PREDICTORS
             }
-            for branch in compared
+            for branch in compared(next(iter(seeds.values())))
         },
         "intervals": "95 %: Student t over seeds; the standard error of a score by a bootstrap of whole seeds",
         "seeds": list(seeds),
     }
 
 
-def delta_interval(seeds: Seeds, branch: str, group: str, *, equal_time: bool = False) -> Interval:
+def delta_interval(seeds: Seeds, branch: str, group: str, held: Held) -> Interval:
     """Delta l_k of one group, averaged over the later half of a branch, over seeds."""
-    return mean_interval([records.gains(branch, equal_time=equal_time)[group] for records in seeds.values()])
+    return mean_interval([gains(records, branch, held)[group] for records in seeds.values()])
 
 
-def selector_score(seeds: Seeds, branch: str, predictor: str, *, equal_time: bool = False) -> Interval:
+def selector_score(seeds: Seeds, branch: str, name: str, held: Held) -> Interval:
     """Rank correlation over (seed, group) of a predictor at the edge with Delta l_k."""
-    return clustered_spearman(_predicted_and_found(seeds, branch, predictor, equal_time))
+    return clustered_spearman(_predicted_and_found(seeds, branch, name, held))
 
 
 def selector_advantage(seeds: Seeds, branch: str, rival: str) -> Interval:
     """How much better curvature influence ranks the groups than a rival does: the difference of their scores."""
-    ours, theirs = (_predicted_and_found(seeds, branch, name, False) for name in ("curvature_influence", rival))
+    ours, theirs = (_predicted_and_found(seeds, branch, name, "step") for name in ("curvature_influence", rival))
 
     def advantage(chosen: Sequence[int]) -> float:
         return pooled_spearman(ours, chosen) - pooled_spearman(theirs, chosen)
@@ -110,10 +106,24 @@ def selector_advantage(seeds: Seeds, branch: str, rival: str) -> Interval:
     return bootstrap_over_seeds(seeds, advantage).within(2)
 
 
-def _predicted_and_found(seeds: Seeds, branch: str, predictor: str, equal_time: bool) -> dict[int, tuple[Array, Array]]:
+def _predicted_and_found(seeds: Seeds, branch: str, name: str, held: Held) -> dict[int, tuple[Array, Array]]:
     return {
-        seed: (records.predictor(predictor, branch), records.gains(branch, equal_time=equal_time).to_numpy())
+        seed: (predictor(records, name, branch), gains(records, branch, held).to_numpy())
         for seed, records in seeds.items()
+    }
+
+
+def headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The few numbers that `dvc metrics show` and `dvc exp show` print (metrics/summary.json), from the other metrics.
+
+    Gains are at equal step.
+    """
+    verdicts = [claim["verdict"] for claim in metrics["claims"]["claims"]]
+    return {
+        "t_star": metrics["edge"]["summary"]["t_star"]["mean"],
+        **{f"gain_{group}": metrics["selectivity"]["groups"][group]["delta_loss"]["mean"] for group in GROUPS},
+        "selector": metrics["selectivity"]["selector_score"]["spearman"],
+        "claims_hold": verdicts.count("holds"),
     }
 
 
@@ -122,18 +132,19 @@ def control_metrics(seeds: Seeds, coherent_distance: Array, random_distance: Arr
 
     Parameters
     ----------
-    coherent_distance, random_distance : [m], centroid distances of the input-outliers displaced in either way
+    coherent_distance, random_distance : [m], centroid distances of the input-outliers under each displacement
     """
     first = next(iter(seeds.values()))
-    at_onset = {}
+    at_onset: dict[str, Any] = {}
     for quantity in ("alignment", "curvature_influence"):
-        values = {way: np.array([r.at_alpha(f"{quantity}_{way}") for r in seeds.values()]) for way in WAYS}
+        values = {d: np.array([r.at_alpha(f"{quantity}_{d}") for r in seeds.values()]) for d in DIRECTIONS}
         at_onset[quantity] = {
-            **{way: as_dict(mean_interval(values[way])) for way in WAYS},
+            **{str(d): as_dict(mean_interval(values[d])) for d in DIRECTIONS},
             "difference": as_dict(mean_interval(values["coherent"] - values["random"])),
             "permutation_null_median": float(np.mean([r.at_alpha(f"{quantity}_null") for r in seeds.values()])),
             "p_value": {
-                way: {str(seed): r.at_alpha(f"{quantity}_{way}_p_value") for seed, r in seeds.items()} for way in WAYS
+                str(d): {str(seed): r.at_alpha(f"{quantity}_{d}_p_value") for seed, r in seeds.items()}
+                for d in DIRECTIONS
             },
         }
     return {

@@ -42,6 +42,18 @@ class Journal:
             shutil.rmtree(self.partial, ignore_errors=True)
             self.partial.mkdir(parents=True)
 
+    def is_new(self, state: State) -> bool:
+        """Whether the step of `state` has yet to be recorded."""
+        return not self.rows or state.step > self.rows[-1]["step"]
+
+    def steps_since_start(self, state: State) -> int:
+        """Steps from the first one recorded to that of `state`."""
+        return state.step - int(self.rows[0]["step"]) if self.rows else 0
+
+    def record(self, row: Row) -> None:
+        """Add the record of a step."""
+        self.rows.append(row)
+
     def snapshot(self, state: State) -> None:
         """Make `state`, with the records so far, the place from which an interrupted run goes on."""
         self.state = state

@@ -1,0 +1,77 @@
+"""What the runs of one seed recorded, as tables and arrays; nothing is computed here but where a run began."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from edgewise.data.files import Array
+from edgewise.dynamics.edge import Rule
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What of the parameters the comparison of branches needs.
+
+    Attributes
+    ----------
+    rule, windows : the onset rule that t* is by, and the steps over which each rule averages
+    alpha : displacement of the input-outliers
+    time_per_step : training time of a step of the baseline
+    threshold, exit_threshold : stability thresholds of the baseline and of the exit branch
+    sharpness_every : steps between measurements before onset
+    enter_step : step after onset at which the enter branch leaves the exit branch
+    """
+
+    rule: Rule
+    alpha: float
+    windows: Mapping[Rule, int]
+    time_per_step: float
+    threshold: float
+    exit_threshold: float
+    sharpness_every: int
+    enter_step: int
+
+
+@dataclass(frozen=True)
+class SeedRecords:
+    """What the runs of one seed recorded, as written; runs are named base, baseline, exit, ...
+
+    Attributes
+    ----------
+    setting : the parameters of the comparison
+    steps, hessian : the step records and the measurements at checkpoints, by run
+    examples : per-example arrays by run: step [T], influence [T, n], alignment [T, n] of the natural examples
+    distance : [n], centroid distance of the natural examples
+    group_distance : median centroid distance by group
+    control : at onset, by displacement
+    robustness : by branch, columns step, time, subset, norm, attack, epsilon, examples, accuracy
+    ood : by branch, columns step, time, shift, strength, examples, loss, accuracy
+    """
+
+    setting: Setting
+    steps: Mapping[str, pd.DataFrame]
+    hessian: Mapping[str, pd.DataFrame]
+    examples: Mapping[str, Mapping[str, Array]]
+    distance: Array
+    group_distance: Mapping[str, float]
+    control: pd.DataFrame
+    robustness: Mapping[str, pd.DataFrame]
+    ood: Mapping[str, pd.DataFrame]
+
+    @property
+    def t_star(self) -> int:
+        """Onset: the base run ends there."""
+        return int(self.steps["base"]["step"].iloc[-1])
+
+    @property
+    def branches(self) -> list[str]:
+        """The branches, in the order declared."""
+        return [run for run in self.steps if run != "base"]
+
+    def at_alpha(self, column: str) -> float:
+        """A column of the control at onset, for the displacement of this run."""
+        return float(self.control.loc[self.control["alpha"] == self.setting.alpha, column].iloc[0])
+
+
+Seeds = Mapping[int, SeedRecords]

@@ -1,0 +1,29 @@
+"""Say which runs params.yaml declares, and remove what others left.
+
+DVC leaves the files of a dropped matrix item in the workspace, and the stages from here on depend on the folders that
+hold them. Other files there are left alone.
+"""
+
+import json
+import shutil
+
+from common import CHECKPOINTS, RECORDS, RUNS, checkpoints_folder, records_folder, stage
+from edgewise.data.files import write_atomically
+from edgewise.params import Params
+
+
+def main(params: Params) -> None:
+    runs = {seed: ["base", *params.branches] for seed in params.seeds}
+    for root, folder_of in ((CHECKPOINTS, checkpoints_folder), (RECORDS, records_folder)):
+        declared = {folder_of(seed, run) for seed in runs for run in runs[seed]}
+        for folder in root.glob("*/*/"):  # a pattern that ends in a slash finds folders only
+            if folder not in declared:
+                shutil.rmtree(folder)
+        for folder in root.glob("*/"):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+    write_atomically(RUNS, (json.dumps(runs) + "\n").encode())
+
+
+if __name__ == "__main__":
+    stage(main)
