@@ -1,54 +1,49 @@
 """Go on from the state at onset: stay at the edge (baseline), leave it (exit), come back to it (enter), or flow."""
 
-from common import checkpoints_folder, records_folder, stage
+from common import checkpoints_folder, journal_folder, records_folder, stage
+from edgewise.branches import kept_steps, length, measured_steps
 from edgewise.data.files import write_rows
-from edgewise.dynamics.flow import GradientFlow
 from edgewise.dynamics.loop import run
 from edgewise.params import Params
-from edgewise.states.optimizers import Optimizer, build_optimizer
-from edgewise.states.trajectory import Journal, checkpoints, load_state
+from edgewise.states.trajectory import Journal, last_checkpoint, load_state
 from experiment import Experiment
+
+#: The parameters of the section `branch` that the states of a branch depend on, whatever its length.
+OPTIONS = {
+    "baseline": ["checkpoint_every"],
+    "exit": ["checkpoint_every", "exit_factor"],
+    "enter": ["checkpoint_every", "exit_factor", "enter_step"],
+    "flow": ["checkpoint_every", "flow_tolerance"],
+}
 
 
 def main(params: Params, seed: int, branch: str) -> None:
-    experiment = Experiment(params)
-    onset = checkpoints(checkpoints_folder(seed, "base"))[-1]
-    start = load_state(onset, experiment.initial_theta(seed))
-    legs = legs_of(params, experiment, seed, branch)
-    fingerprint = experiment.fingerprint("branch", onset.read_bytes(), branch, params.branch)
-    journal = Journal(checkpoints_folder(seed, branch), fingerprint, start)
-    for optimizer, steps in legs:
+    experiment = Experiment(params, seed)
+    onset = last_checkpoint(checkpoints_folder(seed, "base"))
+    start = load_state(onset, experiment.initial_theta())
+    options = {name: getattr(params.branch, name) for name in OPTIONS[branch]}
+    fingerprint = experiment.fingerprint("branch", onset.read_bytes(), branch, options)
+    journal = Journal(journal_folder(seed, branch), fingerprint, start)
+    last = length(branch, params.branch)
+    journal.go_back_to(start.step + last)
+    kept = kept_steps(branch, params.branch, last)
+    for optimizer, end in experiment.legs(branch):
         run(
             experiment.objective,
             optimizer,
-            experiment.groups,
+            experiment.tracked,
             journal,
-            last_step=start.step + steps,
-            checkpoint_every=params.branch.checkpoint_every,
+            last_step=start.step + end,
+            due=kept.__contains__,
             label=branch,
-            total=params.branch.steps,
+            total=last,
         )
+    equal_step, equal_time = measured_steps(branch, params.branch)
+    steps = {"equal_step": equal_step, "equal_time": equal_time}
     write_rows(records_folder(seed, branch) / "steps.csv", journal.rows)
-    journal.publish()
-
-
-def legs_of(params: Params, experiment: Experiment, seed: int, branch: str) -> list[tuple[Optimizer, int]]:
-    """The optimisers that a branch goes through, each with the number of steps since onset at which it ends."""
-    optimizer = build_optimizer(params.optimizer, shuffle_seed=seed)
-    slower = optimizer.with_lr(params.branch.exit_factor * optimizer.lr)
-    if branch == "exit":
-        return [(slower, params.branch.steps)]
-    if branch == "enter":
-        return [(slower, params.branch.enter_step), (optimizer, params.branch.steps)]
-    if branch == "flow":
-        flow = GradientFlow(
-            optimizer.time_per_step,
-            params.optimizer.weight_decay,
-            gradient=experiment.objective.gradient,
-            tolerance=params.branch.flow_tolerance,
-        )
-        return [(flow, params.branch.steps)]
-    return [(optimizer, params.branch.steps)]
+    journal.publish(
+        checkpoints_folder(seed, branch), {held: [start.step + s for s in some] for held, some in steps.items()}
+    )
 
 
 if __name__ == "__main__":

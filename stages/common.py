@@ -16,11 +16,23 @@ from edgewise.params import parse_params
 Content = TypeVar("Content")
 
 DATA, METRICS = Path("data"), Path("metrics")
-DATASET, PROTOTYPES, RUNS = DATA / "dataset.npz", DATA / "prototypes.npz", DATA / "runs.json"
-CHECKPOINTS, RECORDS = DATA / "checkpoints", DATA / "records"
+DATASET, RUNS = DATA / "dataset.npz", DATA / "runs.json"
+PROTOTYPES, CHECKPOINTS, RECORDS = DATA / "prototypes", DATA / "checkpoints", DATA / "records"
+#: Where runs are written; not an output of any stage, so that DVC leaves them there to go on from.
+JOURNALS = DATA / "journals"
 TABLES, FIGURES = Path("plots/tables"), Path("plots/figures")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def prototypes_file(seed: int) -> Path:
+    """Where the images of a seed and of its groups are listed."""
+    return PROTOTYPES / f"seed-{seed}.npz"
+
+
+def journal_folder(seed: int, name: str) -> Path:
+    """Where a run is written while it is trained."""
+    return JOURNALS / f"seed-{seed}" / name
 
 
 def checkpoints_folder(seed: int, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""What the stages that compute share: the objects that params.yaml and the prototypes stage's file describe."""
+"""What the stages that compute share: the objects that params.yaml and the files of data and groups describe."""
 
 import hashlib
 import sys
@@ -7,19 +7,33 @@ from typing import Any
 
 import torch
 
-from common import PROTOTYPES, code_of, load, read
+from common import DATASET, code_of, load, prototypes_file, read
+from edgewise.branches import length
+from edgewise.data.examples import Dataset
 from edgewise.data.files import Array
-from edgewise.data.groups import GROUPS, NATURAL, Prototypes
+from edgewise.data.groups import GROUPS, NATURAL, Prototypes, grouped_data
 from edgewise.errors import EdgewiseError
 from edgewise.network.models import build_model, initial_theta
 from edgewise.network.objective import Objective
 from edgewise.params import Params
+from edgewise.states.flow import GradientFlow
+from edgewise.states.optimizers import Optimizer, build_optimizer
 
 
 class Experiment:
-    """What training and measurement need, on the chosen device: objective, groups, and the start of a seed."""
+    """What training and measuring one seed needs, on the chosen device.
 
-    def __init__(self, params: Params) -> None:
+    Attributes
+    ----------
+    dataset, prototypes, data : all images, which of them are the seed's, and these as examples
+    objective : of the training data
+    groups : for each group a mask of its examples
+    tracked : for each group and stratum a mask of its examples
+    natural : a mask of the natural examples
+    optimizer : of the base run and the baseline
+    """
+
+    def __init__(self, params: Params, seed: int) -> None:
         compute = params.compute
         if compute.device == "cuda" and not torch.cuda.is_available():
             raise EdgewiseError("compute.device: was 'cuda'; this machine has no GPU: use auto or cpu")
@@ -27,15 +41,22 @@ class Experiment:
         torch.backends.cudnn.deterministic = True
         auto = "cuda" if torch.cuda.is_available() else "cpu"
         sys.path.append(str(Path.cwd()))  # where a network of your own may lie
-        self.params = params
+        self.params, self.seed = params, seed
         self.device = torch.device(auto if compute.device == "auto" else compute.device)
         self.dtype = getattr(torch, compute.dtype)
-        self.prototypes = load(PROTOTYPES, Prototypes.from_bytes)
+        self.dataset = load(DATASET, Dataset.from_bytes)
+        self.prototypes = load(prototypes_file(seed), Prototypes.from_bytes)
+        self.data = grouped_data(self.dataset, self.prototypes)
         self.model = build_model(params.model, self.prototypes.v_diff.shape).to(self.device, self.dtype)
-        train = self.prototypes.train
+        train = self.data.train
         self.objective = self.objective_on(train.x, train.y)
-        self.groups = {name: torch.from_numpy(train.group == name).to(self.device) for name in GROUPS}
-        self.natural = torch.from_numpy(train.group == NATURAL).to(self.device)
+        self.groups = {name: self._mask(train.group == name) for name in GROUPS}
+        self.natural = self._mask(train.group == NATURAL)
+        strata = {name: self.natural.clone() for name in self.prototypes.strata}
+        for i, mask in enumerate(strata.values()):
+            mask[self.natural] = self._mask(self.prototypes.stratum == i)
+        self.tracked = self.groups | strata
+        self.optimizer = build_optimizer(params.optimizer, shuffle_seed=seed)
 
     def objective_on(self, x: Array, y: Array) -> Objective:
         """The training objective on examples x [n, C, H, W] with labels y [n]."""
@@ -43,18 +64,48 @@ class Experiment:
         labels = torch.from_numpy(y).to(self.device)
         return Objective(self.model, self.params.loss, inputs, labels, self.params.compute.chunk_size)
 
-    def initial_theta(self, seed: int) -> torch.Tensor:
+    def initial_theta(self) -> torch.Tensor:
         """The seed's initial parameters [P], on the device."""
-        return initial_theta(self.model, self.params.model.init_scale, seed).to(self.device, self.dtype)
+        return initial_theta(self.model, self.params.model.init_scale, self.seed).to(self.device, self.dtype)
+
+    def legs(self, branch: str) -> list[tuple[Optimizer, int]]:
+        """The optimisers that a branch goes through, each with the number of steps since onset at which it ends."""
+        params, last = self.params.branch, length(branch, self.params.branch)
+        slower = self.optimizer.with_lr(params.exit_factor * self.optimizer.lr)
+        if branch == "exit":
+            return [(slower, last)]
+        if branch == "enter":
+            return [(slower, params.enter_step), (self.optimizer, last)]
+        if branch == "flow":
+            flow = GradientFlow(
+                self.optimizer.time_per_step,
+                self.params.optimizer.weight_decay,
+                gradient=self.objective.gradient,
+                tolerance=params.flow_tolerance,
+            )
+            return [(flow, last)]
+        return [(self.optimizer, last)]
+
+    def optimizer_before(self, run: str, steps: int) -> Optimizer:
+        """The optimiser that led to the state of a run so many steps after onset.
+
+        A branch begins in a state of another run. Measured with that run's optimiser, the state is the same in both.
+        """
+        if run == "base" or steps <= 0:
+            return self.optimizer
+        return next(optimizer for optimizer, end in self.legs(run) if steps <= end)
 
     def fingerprint(self, stage: str, *parts: Any) -> str:
         """A digest of all that the numbers of a stage's run depend on: its code, data, parameters, and `parts`."""
-        digest = hashlib.sha256(read(PROTOTYPES))
+        digest = hashlib.sha256(read(DATASET) + read(prototypes_file(self.seed)))
         params = self.params
         own_model = getattr(sys.modules.get(params.model.name.partition(":")[0]), "__file__", None)
         code = code_of(stage) | ({own_model: Path(own_model).read_bytes()} if own_model else {})
         for name, content in code.items():
             digest.update(f"{name} {len(content)} ".encode() + content)
-        sections = (params.loss, params.model, params.optimizer, params.compute)
+        sections = (self.seed, params.loss, params.model, params.optimizer, params.compute)
         digest.update(repr((sections, parts, torch.__version__)).encode())
         return digest.hexdigest()
+
+    def _mask(self, members: Array) -> torch.Tensor:
+        return torch.from_numpy(members).to(self.device)

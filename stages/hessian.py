@@ -1,4 +1,4 @@
-"""Measure sharpness, groups and single examples at every checkpoint of one run."""
+"""Measure sharpness, groups, strata and single examples at both iterates of every checkpoint of one run."""
 
 from collections import defaultdict
 
@@ -7,55 +7,64 @@ from tqdm import tqdm
 
 from common import checkpoints_folder, records_folder, stage
 from edgewise.data.files import pack, write_atomically, write_rows
-from edgewise.data.groups import NATURAL
 from edgewise.dynamics.edge import measure_sharpness
 from edgewise.dynamics.eigen import EigenTracker
-from edgewise.inference.intervals import bootstrap_spearman
-from edgewise.measures.selectivity import measure_examples, measure_groups
+from edgewise.measures.selectivity import measure_examples, measure_groups, rank_correlation
 from edgewise.params import Params
-from edgewise.states.optimizers import build_optimizer
-from edgewise.states.trajectory import checkpoints, load_state
+from edgewise.states.pairs import consecutive
+from edgewise.states.trajectory import checkpoints, last_checkpoint, load_state
 from experiment import Experiment
 
 
 def main(params: Params, seed: int, run: str) -> None:
-    experiment = Experiment(params)
-    objective, prototypes = experiment.objective, experiment.prototypes
-    objectives = {name: objective.subset(members) for name, members in experiment.groups.items()}
+    experiment = Experiment(params, seed)
+    objective = experiment.objective
+    objectives = {name: objective.subset(members) for name, members in experiment.tracked.items()}
     for name in ("control_coherent", "control_random"):
-        control = getattr(prototypes, name)
+        control = getattr(experiment.data, name)
         objectives[name] = experiment.objective_on(control.x, control.y)
     natural = objective.subset(experiment.natural)
-    distance = prototypes.train.distance[prototypes.train.group == NATURAL]
-    optimizer = build_optimizer(params.optimizer, shuffle_seed=seed)
+    distance = experiment.data.train.distance[: len(natural)]
     tracker = EigenTracker(objective, params.hessian.top_k, tolerance=params.hessian.tolerance)
-    like = experiment.initial_theta(seed)
+    like = experiment.initial_theta()
+    t_star = load_state(last_checkpoint(checkpoints_folder(seed, "base")), like).step
 
     rows = []
     examples = defaultdict(list)
-    for path in tqdm(checkpoints(checkpoints_folder(seed, run)), desc=f"hessian {run}", disable=None):
+    for path in tqdm(checkpoints(checkpoints_folder(seed, run)), desc=f"hessian {run}", unit="pair", disable=None):
         state = load_state(path, like)
-        pairs = tracker.measure(state.theta, optimizer.preconditioner(state, objective.gradient(state.theta)))
-        sharpness = measure_sharpness(objective, optimizer, state, pairs)
-        v1 = pairs.vectors[0]
-        influence, alignment = measure_examples(natural, state.theta, v1)
-        correlation = bootstrap_spearman(distance, alignment)
-        rows.append(
-            {
-                "step": state.step,
-                "time": state.time,
-                "sharpness": sharpness.value,
-                "sharpness_standard_error": sharpness.standard_error,
-                "largest_eigenvalue": pairs.values[0].item(),
-                **{f"eigenvalue_{i}": value.item() for i, value in enumerate(pairs.values[1:], start=2)},
-                **measure_groups(objectives, state.theta, pairs.vectors, objective.sharpness_gradient(state.theta, v1)),
-                "centroid_correlation": correlation.estimate,
-                "centroid_correlation_low": correlation.low,
-                "centroid_correlation_high": correlation.high,
+        optimizer = experiment.optimizer_before(run, state.step - t_star)
+        pair = consecutive(objective, optimizer, state)
+        half_step = (pair[1].theta - pair[0].theta).norm().item() / 2
+        for iterate, at in enumerate(pair):
+            pairs = tracker.measure(at.theta, optimizer.preconditioner(at, objective.gradient(at.theta)))
+            sharpness = measure_sharpness(objective, optimizer, at, pairs)
+            v1 = pairs.vectors[0]
+            couplings = {
+                "coupling": objective.sharpness_gradient(at.theta, v1),
+                "coupling_over_step": objective.sharpness_gradient_over(at.theta, v1, half_step),
             }
-        )
-        for name, values in (("step", state.step), ("influence", influence), ("alignment", alignment)):
-            examples[name].append(values)
+            influence, alignment = measure_examples(natural, at.theta, v1)
+            correlation, low, high = rank_correlation(distance, alignment)
+            rows.append(
+                {
+                    "step": state.step,
+                    "time": state.time,
+                    "iterate": iterate,
+                    "sharpness": sharpness.value,
+                    "sharpness_standard_error": sharpness.standard_error,
+                    "largest_eigenvalue": pairs.values[0].item(),
+                    **{f"eigenvalue_{i}": value.item() for i, value in enumerate(pairs.values[1:], start=2)},
+                    **measure_groups(objectives, at.theta, pairs.vectors, couplings),
+                    "centroid_correlation": correlation,
+                    "centroid_correlation_low": low,
+                    "centroid_correlation_high": high,
+                }
+            )
+            examples["influence"].append(influence)
+            examples["alignment"].append(alignment)
+    for name in ("step", "iterate"):
+        examples[name] = [row[name] for row in rows]
     records = records_folder(seed, run)
     write_rows(records / "hessian.csv", rows)
     write_atomically(records / "examples.npz", pack({k: np.array(v) for k, v in examples.items()}, {"run": run}))

@@ -8,7 +8,7 @@ import re
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from edgewise.errors import EdgewiseError, ParameterError
 
@@ -32,9 +32,13 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_booleans(cls, value: Any) -> Any:
-        if any(isinstance(item, bool) for item in (value if isinstance(value, list) else [value])):
-            raise ValueError("no parameter is true or false")
+    def _booleans_where_they_belong(cls, value: Any, info: ValidationInfo) -> Any:
+        annotation = cls.model_fields[info.field_name].annotation if info.field_name else None
+        if annotation is bool:
+            if not isinstance(value, bool):
+                raise ValueError("must be true or false")
+        elif any(isinstance(item, bool) for item in (value if isinstance(value, list) else [value])):
+            raise ValueError("must not be true or false")
         return value
 
 
@@ -46,9 +50,10 @@ class DatasetParams(Section):
     root: str = "datasets"
     #: The pair, by label or by name.
     classes: tuple[int | str, int | str] = (3, 5)
-    #: Training images of both classes together; the first n/2 of each class are taken.
-    n: Annotated[int, Field(ge=4, multiple_of=2)] = 800
-    #: Channel mean and std: the usual ones of CIFAR-10, those of the training images, or (auto) the former for cifar10.
+    #: Training images of both classes together, n/2 of each; see `replicate` for which.
+    n: Annotated[int, Field(ge=4, multiple_of=2)] = 400
+    #: Channel mean and std: the usual ones of CIFAR-10, those of all training images of the pair, or (auto) the former
+    #: for cifar10.
     normalisation: Literal["auto", "cifar10", "train"] = "auto"
 
     @field_validator("classes")
@@ -68,8 +73,13 @@ class PrototypeParams(Section):
     candidates: Count = 50
     #: Of those, how many go into training; the rest stay held out.
     trained: Count = 25
-    #: Seeds k-means, the choice of the trained candidates and the random directions.
+    #: Seeds k-means and, together with the seed of a run (see `replicate`), everything that is drawn.
     seed: Natural = 0
+    #: Whether inliers, output-outliers and input-outliers are made from different images, and boundary images from
+    #: none of theirs. If not, the first three share theirs, as in the paper, and may share some with the boundary group.
+    disjoint: bool = False
+    #: Natural examples are tracked too, a class cut into so many strata by distance to the centroid.
+    strata: Annotated[int, Field(ge=1, le=20)] = 5
 
     @model_validator(mode="after")
     def _trained_are_candidates(self) -> Self:
@@ -146,17 +156,17 @@ class EdgeParams(Section):
 
 
 class BranchParams(Section):
-    """What the branches do after onset."""
+    """What the branches do after onset; all of them cover the training time of `steps` steps of the baseline."""
 
+    #: Of the baseline. A branch with a smaller step size takes as many more as it needs to cover the same time.
     steps: Annotated[int, Field(ge=8)] = 300
     #: Factor on the step size in the exit branch.
-    exit_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    exit_factor: Annotated[float, Field(gt=0, lt=1)] = 0.25
     #: Steps that the enter branch goes along the exit branch before its step size is restored.
     enter_step: Count = 150
-    #: Error of the flow branch's integrator, relative to the way gone in the time of one step.
+    #: Error of the flow branch's integrator, relative to the distance covered in the time of one step.
     flow_tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-2
-    #: Steps from one checkpoint to the next. Odd: neighbours then sit on opposite walls of the valley, and averages
-    #: over them are free of the oscillation.
+    #: Steps from one checkpoint to the next, and the training time from one to the next in steps of the baseline.
     checkpoint_every: Count = 25
 
     @model_validator(mode="after")
@@ -166,11 +176,11 @@ class BranchParams(Section):
         return self
 
     @model_validator(mode="after")
-    def _exit_goes_far_enough(self) -> Self:
-        if self.exit_factor * self.steps < 1:
+    def _exit_ends(self) -> Self:
+        if self.steps / self.exit_factor > 1_000_000:
             raise ValueError(
-                f"exit_factor ({self.exit_factor}) times steps ({self.steps}) must be at least 1: the time of one step"
-                " at the edge, for there to be anything to compare at equal time"
+                f"steps ({self.steps}) / exit_factor ({self.exit_factor}), the steps of the exit branch, must be at most"
+                " a million"
             )
         return self
 
@@ -210,12 +220,11 @@ class RobustnessParams(Section):
     step_size: Positive = 0.25
     #: Runs of PGD; the first goes on from the best perturbation of the smaller epsilons, the others start at random.
     restarts: Count = 2
-    #: At most so many test images are attacked, evenly spaced over the test split; of the held-out groups, all.
+    #: At most so many test images are attacked (see `replicate` for which); of the held-out groups, all.
     examples: Count = 100
-    #: Every so many checkpoints are attacked, and the last. Odd, as the default checkpoints are an odd number of steps
-    #: apart: the iterates at the edge sit on opposite walls of the valley by turns, and both should be seen.
-    every: Count = 3
-    #: Seeds the random starts.
+    #: Every so many checkpoints are attacked, and the last.
+    every: Count = 4
+    #: Seeds the choice of the test images and the random starts.
     seed: Natural = 0
 
     @field_validator("epsilons")
@@ -235,8 +244,8 @@ class OodParams(Section):
     contrast: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)] = [0.4, 0.3, 0.2, 0.1, 0.05]
     #: Standard deviation of the blur, in pixels, one a severity.
     gaussian_blur: Annotated[list[Positive], Field(min_length=1)] = [0.5, 1, 1.5, 2, 3]
-    #: Every so many checkpoints are evaluated, and the last; odd, as in robustness.
-    every: Count = 1
+    #: Every so many checkpoints are evaluated, and the last.
+    every: Count = 2
     #: Seeds the noise and the random directions.
     seed: Natural = 0
 
@@ -272,6 +281,10 @@ class Params(Section):
     """All of params.yaml."""
 
     seeds: Annotated[list[Natural], Field(min_length=1)] = [0, 1, 2]
+    #: What a seed draws. all: its training images (where there are more than n), its trained candidates, random
+    #: directions, test images under attack, and the initialisation. initialisation: that alone; the images are then
+    #: the first of each class.
+    replicate: Literal["all", "initialisation"] = "all"
     #: Displacement of the input-outliers, in units of v_diff.
     alpha: Annotated[float, Field(ge=0)] = 3.0
     #: coherent: along v_diff; random: the control, as far along directions orthogonal to it.
@@ -311,14 +324,12 @@ class Params(Section):
     @model_validator(mode="after")
     def _enter_fits(self) -> Self:
         branch = self.branch
-        # What is left is compared with the exit branch at equal step (4) and at equal time (one step's).
-        left = max(4, math.ceil(1 / branch.exit_factor))
         if "enter" in self.branches and (
-            branch.enter_step % branch.checkpoint_every or branch.enter_step > branch.steps - left
+            branch.enter_step % branch.checkpoint_every or branch.enter_step > branch.steps / 2
         ):
             allowed = (
-                f"must be a multiple of branch.checkpoint_every ({branch.checkpoint_every}) and at least {left} less"
-                f" than branch.steps ({branch.steps})"
+                f"must be a multiple of branch.checkpoint_every ({branch.checkpoint_every}) and at most half of"
+                f" branch.steps ({branch.steps})"
             )
             raise ParameterError("branch.enter_step", branch.enter_step, allowed)
         return self

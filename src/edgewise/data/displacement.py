@@ -1,5 +1,6 @@
 """Displacement of images along the axis between the classes, or as far in random directions (paper, section 3)."""
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -11,12 +12,17 @@ DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
 
 def displace(
-    x: Array, label: int, alpha: float, v_diff: Array, direction: Direction = "coherent", seed: int = 0
+    x: Array,
+    label: int,
+    alpha: float,
+    v_diff: Array,
+    direction: Direction = "coherent",
+    entropy: Sequence[int] = (),
 ) -> Array:
     """Examples x [m, d] of class `label` moved by alpha * |v_diff|, as float32 (paper, section 3 and figure 18).
 
     Coherent: away from the other class, x - alpha v_diff for class 0 and x + alpha v_diff for class 1. Random: each
-    example along a direction of its own, orthogonal to v_diff, that `seed`, the label and its place among x decide.
+    example along a direction of its own, orthogonal to v_diff, that `entropy`, the label and its place among x decide.
 
     >>> displace(np.zeros((1, 2)), label=1, alpha=3, v_diff=np.array([0.0, 2.0]))
     array([[0., 6.]], dtype=float32)
@@ -24,7 +30,7 @@ def displace(
     if direction == "coherent":
         away = v_diff if label == 1 else -v_diff
     else:
-        away = random_orthogonal(v_diff, len(x), np.random.default_rng([seed, label, 1]))
+        away = random_orthogonal(v_diff, len(x), np.random.default_rng([*entropy, label, 1]))
     moved: Array = (x + alpha * away).astype(np.float32)
     return moved
 

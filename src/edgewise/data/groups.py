@@ -1,34 +1,40 @@
-"""The four tracked groups of examples ("prototypes"; paper, section 3 and figures 1, 2, 18).
+"""The four tracked groups of examples ("prototypes"; paper, section 3 and figures 1, 2, 18), and strata of natural data.
 
 All distances are Euclidean in normalised pixel space, from an image to the nearest centroid of a class.
-Three groups are made from the same seed images, those nearest to the centroid of their own class, so that they differ
-only in what is done to them:
 
-* inlier: the seed image with its own label;
-* output_outlier: the seed image with the other label;
-* input_outlier: the seed image moved by alpha * |v_diff|, away from the other class (`direction` coherent) or along a
+* inlier: an image nearest to the centroid of its own class, with its own label;
+* output_outlier: such an image with the other label;
+* input_outlier: such an image moved by alpha * |v_diff|, away from the other class (`direction` coherent) or along a
   random direction orthogonal to v_diff (the control), with its own label;
-* boundary: the images nearest to the centroid of the other class, with their own label.
+* boundary: an image nearest to the centroid of the other class, with its own label.
 
-The groups are added to the natural training data, so a seed image is there as itself too. "Held out" candidates are
+The first three are made from the same images, so that they differ only in what is done to them; with `disjoint`, from
+different ones. An image can be among the nearest to both centroids: `Prototypes.shared` counts those.
+
+The groups are added to the natural training data, so a group's image is there as itself too. "Held out" candidates are
 held out of the groups: of inlier and boundary candidates the natural originals stay in the training data.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 
 from edgewise.data.displacement import DIRECTIONS, Direction, displace
 from edgewise.data.examples import Dataset
 from edgewise.data.files import Array, pack, unpack
+from edgewise.errors import ParameterError
 from edgewise.params import PrototypeParams
 
 GROUPS = ("inlier", "boundary", "output_outlier", "input_outlier")
 NATURAL = "natural"
 
-#: The sets of examples in `Prototypes`.
-SETS = ("train", "heldout", *(f"control_{direction}" for direction in DIRECTIONS))
+#: The groups that are made from the images nearest to the centroid of their own class.
+TYPICAL = ("inlier", "output_outlier", "input_outlier")
+
+#: What seeds differ in: everything that is drawn, or the initialisation of the network alone.
+Replicate = Literal["all", "initialisation"]
 
 
 @dataclass(frozen=True)
@@ -54,86 +60,195 @@ class Examples:
 
 @dataclass(frozen=True)
 class Prototypes:
-    """Training set with the groups added, the held-out candidates, and the geometry that made them.
+    """Which training images of a dataset a seed trains on, and which of them its groups are made from.
+
+    Attributes
+    ----------
+    natural : int64 [n], indices of the natural training images, those of class 0 first
+    stratum : int64 [n], of each natural image: its class times the strata a class, plus its quantile of distance
+    sources : for each group, int64 [2, candidates]: indices of the images of each class that it is made from
+    trained : of those, the first so many go into training; the rest are held out
+    alpha, direction : the displacement of the input-outliers
+    entropy : seeds the random directions
+    centroids : float32 [2, clusters, C, H, W]
+    v_diff : float32 [C, H, W], mu_1 - mu_0, the difference of the class means, not normalised
+    """
+
+    natural: Array
+    stratum: Array
+    sources: Mapping[str, Array]
+    trained: int
+    alpha: float
+    direction: Direction
+    entropy: tuple[int, ...]
+    centroids: Array
+    v_diff: Array
+
+    def to_bytes(self) -> bytes:
+        """The self-describing file of the prototypes stage."""
+        arrays = {name: getattr(self, name) for name in ("natural", "stratum", "centroids", "v_diff")}
+        arrays |= {f"sources.{group}": indices for group, indices in self.sources.items()}
+        about = {name: getattr(self, name) for name in ("trained", "alpha", "direction", "entropy")}
+        return pack(arrays, about)
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """Read what `to_bytes` wrote."""
+        arrays, about = unpack(content)
+        sources = {group: arrays.pop(f"sources.{group}") for group in GROUPS}
+        return cls(**arrays, sources=sources, **{**about, "entropy": tuple(about["entropy"])})
+
+    def shared(self) -> dict[str, int]:
+        """How many trained images the groups of a pair have in common, by "<group> & <group>"; none left out."""
+        trained = {group: self.sources[group][:, : self.trained] for group in GROUPS}
+        pairs = [(one, other) for i, one in enumerate(GROUPS) for other in GROUPS[i + 1 :]]
+        return {f"{one} & {other}": len(np.intersect1d(trained[one], trained[other])) for one, other in pairs}
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """Names of the strata in the order of `stratum`: class0_q1, nearest to the centroid, to class1_q<strata>."""
+        each = (int(self.stratum.max()) + 1) // 2
+        return tuple(f"class{label}_q{quantile}" for label in (0, 1) for quantile in range(1, each + 1))
+
+
+@dataclass(frozen=True)
+class GroupedData:
+    """The examples that `Prototypes` describes.
 
     Attributes
     ----------
     train : the natural training data, then the groups
     heldout : the candidates that are not trained on
-    control_coherent, control_random : the seed images of the trained input-outliers, displaced in either way; the one
-        that `direction` does not name is in no training set
-    centroids : float32 [2, clusters, C, H, W]
-    v_diff : float32 [C, H, W], mu_1 - mu_0, the difference of the class means, not normalised
+    control_coherent, control_random : the images of the trained input-outliers under each displacement; the one that
+        `direction` does not name is in no training set
     """
 
     train: Examples
     heldout: Examples
     control_coherent: Examples
     control_random: Examples
-    centroids: Array
-    v_diff: Array
-
-    def to_bytes(self) -> bytes:
-        """The self-describing file of the prototypes stage."""
-        arrays = {"centroids": self.centroids, "v_diff": self.v_diff}
-        for name in SETS:
-            arrays |= {f"{name}.{column}": values for column, values in vars(getattr(self, name)).items()}
-        return pack(arrays, {"groups": GROUPS})
-
-    @classmethod
-    def from_bytes(cls, content: bytes) -> Self:
-        """Read what `to_bytes` wrote."""
-        arrays, _ = unpack(content)
-        splits = {name: {key: arrays[f"{name}.{key}"] for key in Examples.__annotations__} for name in SETS}
-        examples = {name: Examples(**columns) for name, columns in splits.items()}
-        return cls(**examples, centroids=arrays["centroids"], v_diff=arrays["v_diff"])
 
 
-def build_prototypes(dataset: Dataset, params: PrototypeParams, alpha: float, direction: Direction) -> Prototypes:
-    """Make the groups from the training images of `dataset` and add the trained ones to it (paper, section 3)."""
+def choose_prototypes(
+    dataset: Dataset,
+    params: PrototypeParams,
+    n: int,
+    alpha: float,
+    direction: Direction,
+    *,
+    seed: int = 0,
+    replicate: Replicate = "all",
+) -> Prototypes:
+    """Choose a seed's training images, and the images of its groups (paper, section 3).
+
+    Parameters
+    ----------
+    n : training images of both classes together
+    seed, replicate : with "all", the seed draws its images, its trained candidates and its random directions; with
+        "initialisation" they are the same for every seed, and the images are the first n/2 of each class
+
+    Raises
+    ------
+    ParameterError
+        If a class has too few images.
+    """
+    entropy = (params.seed, seed) if replicate == "all" else (params.seed,)
+    natural = []
+    for label in (0, 1):
+        members = np.flatnonzero(dataset.train_y == label)
+        if len(members) < n // 2:
+            allowed = f"class {dataset.class_names[label]!r} has {len(members)} training images: at most"
+            raise ParameterError("dataset.n", n, f"{allowed} {2 * len(members)}")
+        if replicate == "all":
+            members = np.sort(np.random.default_rng([*entropy, label, 2]).choice(members, n // 2, replace=False))
+        natural.append(members[: n // 2])
+
     flat = dataset.train_x.reshape(len(dataset.train_x), -1)
-    by_class = [flat[dataset.train_y == label] for label in (0, 1)]
+    by_class = [flat[members] for members in natural]
+    means = [x.mean(axis=0, dtype=np.float64) for x in by_class]
     centroids = [find_centroids(x, params.clusters, params.seed) for x in by_class]
-    v_diff = by_class[1].mean(axis=0, dtype=np.float64) - by_class[0].mean(axis=0, dtype=np.float64)
-
-    origin = by_class[0].mean(axis=0, dtype=np.float64)
+    chosen = [_sources(by_class[label], label, centroids, params, entropy) for label in (0, 1)]
     shape = dataset.train_x.shape[1:]
-    parts: dict[str, list[Examples]] = {name: [] for name in SETS}
+    return Prototypes(
+        natural=np.concatenate(natural),
+        stratum=np.concatenate(
+            [
+                label * params.strata + quantile_of(centroid_distance(by_class[label], centroids[label]), params.strata)
+                for label in (0, 1)
+            ]
+        ),
+        sources={group: np.stack([natural[label][chosen[label][group]] for label in (0, 1)]) for group in GROUPS},
+        trained=params.trained,
+        alpha=alpha,
+        direction=direction,
+        entropy=entropy,
+        centroids=np.stack(centroids).reshape(2, params.clusters, *shape).astype(np.float32),
+        v_diff=(means[1] - means[0]).reshape(shape).astype(np.float32),
+    )
 
-    def add(split: str, group: str, label: int, target: int, x: Array) -> None:
+
+def _sources(
+    x: Array, label: int, centroids: Sequence[Array], params: PrototypeParams, entropy: Sequence[int]
+) -> dict[str, Array]:
+    """Which of the images x [m, d] of a class each group is made from, in a random order: indices [candidates]."""
+    nearest_own = np.argsort(centroid_distance(x, centroids[label]), kind="stable")
+    nearest_other = np.argsort(centroid_distance(x, centroids[1 - label]), kind="stable")
+    if params.disjoint:
+        if 4 * params.candidates > len(x):
+            allowed = f"must be at most a quarter of the {len(x)} images of a class with prototypes.disjoint"
+            raise ParameterError("prototypes.candidates", params.candidates, allowed)
+        # Dealt by turns, so that the three are equally near.
+        dealt = nearest_own[: 3 * params.candidates].reshape(params.candidates, 3)
+        sources = {group: dealt[:, i] for i, group in enumerate(TYPICAL)}
+        nearest_other = nearest_other[~np.isin(nearest_other, dealt)]
+    else:
+        sources = dict.fromkeys(TYPICAL, nearest_own[: params.candidates])
+    sources["boundary"] = nearest_other[: params.candidates]
+    order = np.random.default_rng([*entropy, label]).permutation(params.candidates)
+    return {group: indices[order] for group, indices in sources.items()}
+
+
+def grouped_data(dataset: Dataset, prototypes: Prototypes) -> GroupedData:
+    """The examples themselves, from the images of `dataset`."""
+    flat = dataset.train_x.reshape(len(dataset.train_x), -1)
+    centroids = prototypes.centroids.reshape(2, prototypes.centroids.shape[1], -1)
+    v_diff = prototypes.v_diff.reshape(-1).astype(np.float64)
+    origin = flat[prototypes.natural[dataset.train_y[prototypes.natural] == 0]].mean(axis=0, dtype=np.float64)
+    parts: dict[str, list[Examples]] = {name: [] for name in GroupedData.__annotations__}
+
+    def add(name: str, group: str, label: int, target: int, x: Array) -> None:
         """Add images x [m, d] of class `label`, to be given the label `target`."""
         columns = (centroid_distance(x, centroids[label]), axis_position(x, origin, v_diff))
-        parts[split].append(Examples(x.reshape(-1, *shape), np.full(len(x), target), np.full(len(x), group), *columns))
+        images = x.reshape(-1, *dataset.train_x.shape[1:])
+        parts[name].append(Examples(images, np.full(len(x), target), np.full(len(x), group), *columns))
 
     for label in (0, 1):
-        add("train", NATURAL, label, label, by_class[label])
+        members = prototypes.natural[dataset.train_y[prototypes.natural] == label]
+        add("train", NATURAL, label, label, flat[members])
     for label in (0, 1):
-        x = by_class[label]
-        order = np.random.default_rng([params.seed, label]).permutation(params.candidates)
-        typical = x[np.argsort(centroid_distance(x, centroids[label]), kind="stable")[order]]
-        atypical = x[np.argsort(centroid_distance(x, centroids[1 - label]), kind="stable")[order]]
-        displaced = {d: displace(typical, label, alpha, v_diff, d, params.seed) for d in DIRECTIONS}
-        for group, target, candidates in (
-            ("inlier", label, typical),
-            ("boundary", label, atypical),
-            ("output_outlier", 1 - label, typical),
-            ("input_outlier", label, displaced[direction]),
-        ):
-            add("train", group, label, target, candidates[: params.trained])
-            add("heldout", group, label, target, candidates[params.trained :])
-        for displacement, candidates in displaced.items():
-            add(f"control_{displacement}", "input_outlier", label, label, candidates[: params.trained])
-
-    return Prototypes(
-        **{name: _joined(members) for name, members in parts.items()},
-        centroids=np.stack(centroids).reshape(2, params.clusters, *shape).astype(np.float32),
-        v_diff=v_diff.reshape(shape).astype(np.float32),
-    )
+        for group in GROUPS:
+            x = flat[prototypes.sources[group][label]]
+            if group == "input_outlier":
+                displaced = {d: displace(x, label, prototypes.alpha, v_diff, d, prototypes.entropy) for d in DIRECTIONS}
+                for direction, images in displaced.items():
+                    add(f"control_{direction}", group, label, label, images[: prototypes.trained])
+                x = displaced[prototypes.direction]
+            target = 1 - label if group == "output_outlier" else label
+            add("train", group, label, target, x[: prototypes.trained])
+            add("heldout", group, label, target, x[prototypes.trained :])
+    return GroupedData(**{name: _joined(members) for name, members in parts.items()})
 
 
 def _joined(parts: list[Examples]) -> Examples:
     columns = [vars(part) for part in parts]
     return Examples(**{key: np.concatenate([column[key] for column in columns]) for key in columns[0]})
+
+
+def quantile_of(values: Array, parts: int) -> Array:
+    """The part, 0 to parts - 1, that each of the values [n] falls into when they are cut into parts of equal size."""
+    rank = np.empty(len(values), dtype=np.int64)
+    rank[np.argsort(values, kind="stable")] = np.arange(len(values))
+    return rank * parts // len(values)
 
 
 def find_centroids(x: Array, clusters: int, seed: int) -> Array:

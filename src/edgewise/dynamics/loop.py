@@ -23,7 +23,7 @@ class Step:
     Attributes
     ----------
     state : before the update
-    row : step, time, loss, accuracy, secant_sharpness (of the step that led here) and loss_<group>
+    row : step, time, loss, accuracy, secant_sharpness (of the step that led here), oscillation and loss_<group>
     gradient : [P], of the whole objective
     """
 
@@ -43,8 +43,13 @@ def train(objective: Objective, optimizer: Optimizer, state: State, groups: Mapp
     ------
     DivergenceError
         When the loss or the gradient is no longer finite.
+
+    Notes
+    -----
+    oscillation is the amplitude of the part of theta that changes sign at every step, |theta_t+1 - 2 theta_t +
+    theta_t-1| / 4 for gradient descent: lr / 4 times the change of the gradient over the step that led here.
     """
-    secant = math.nan
+    secant = oscillation = math.nan
     here = objective.evaluate(state.theta)
     while True:
         if not (math.isfinite(here.loss) and bool(here.gradient.isfinite().all())):
@@ -55,6 +60,7 @@ def train(objective: Objective, optimizer: Optimizer, state: State, groups: Mapp
             "loss": here.loss,
             "accuracy": here.accuracy,
             "secant_sharpness": secant,
+            "oscillation": oscillation,
         }
         for name, members in groups.items():
             row[f"loss_{name}"] = here.losses[members].double().mean().item()
@@ -67,6 +73,7 @@ def train(objective: Objective, optimizer: Optimizer, state: State, groups: Mapp
         there = objective.evaluate(following.theta)
         next_gradient = there.gradient if batch is None else batch.gradient(following.theta)
         displacement, change = optimizer.secant(state, gradient, following, next_gradient)
+        oscillation = optimizer.lr * (next_gradient - gradient).norm().item() / 4
         secant = secant_sharpness(displacement, change, optimizer.preconditioner(state, gradient))
         state, here = following, there
 
@@ -78,9 +85,10 @@ def run(
     journal: Journal,
     *,
     last_step: int,
-    checkpoint_every: int,
+    due: Callable[[int], bool],
     measure: Callable[[Step, bool], Row] = lambda step, due: {},
     stop: Callable[[], bool] = lambda: False,
+    keep_last_two: bool = False,
     label: str = "",
     total: int | None = None,
 ) -> None:
@@ -88,26 +96,32 @@ def run(
 
     Parameters
     ----------
-    checkpoint_every : steps from one checkpoint to the next, counted from the run's first step
+    due : whether a checkpoint is kept so many steps after the run's first
     measure : further columns of a step's record; told whether the step is one of a checkpoint
+    keep_last_two : keep checkpoints of the last step and of the one before it
     label, total : of the progress bar; its length in steps, None where it is not known
     """
     threshold = optimizer.stability_threshold
-    recorded = len(journal.rows)
+    recorded, before = len(journal.rows), None
     with tqdm(total=total, initial=max(0, recorded - 1), desc=label, unit="step", disable=None) as progress:
         for step in train(objective, optimizer, journal.state, groups):
-            due = journal.steps_since_start(step.state) % checkpoint_every == 0
+            is_checkpoint = due(journal.steps_since_start(step.state))
             if journal.is_new(step.state):
-                journal.record(step.row | measure(step, due))
-                if due:
-                    journal.checkpoint(step.state)
+                journal.record(step.row | measure(step, is_checkpoint))
                 progress.update(len(journal.rows) > 1)
                 progress.set_postfix({"κ/threshold": f"{step.row['secant_sharpness'] / threshold:.3f}"})
             done = step.state.step >= last_step or stop()
-            if due or done:
+            if done and keep_last_two:
+                for state in (before, step.state):
+                    if state is not None:
+                        journal.checkpoint(state)
+            if is_checkpoint:
+                journal.checkpoint(step.state)
+            if is_checkpoint or done:
                 journal.snapshot(step.state)
             if done:
                 return
+            before = step.state
 
 
 def run_to_edge(
@@ -152,9 +166,10 @@ def run_to_edge(
         groups,
         journal,
         last_step=max_steps,
-        checkpoint_every=sharpness_every,
+        due=lambda steps: steps % sharpness_every == 0,
         measure=lambda step, due: {"sharpness": sharpness(step.state, step.gradient) if due else math.nan},
         stop=at_edge,
+        keep_last_two=True,
         label="base",
     )
     if not at_edge():

@@ -1,10 +1,14 @@
 """How a run is stored and read back: step records, checkpoints, and the state to branch from.
 
-A run being written lives in a folder beside its final place and moves there when it is complete. Killed at any
-moment, it goes on from its last snapshot and ends with the same bytes.
+A run is written in a working folder, its journal. Killed at any moment, it goes on from its last snapshot and ends with
+the same bytes. When it is complete, the checkpoints that are wanted of it are published: linked into their final place.
+The journal of a branch stays, and goes on from there when more steps are wanted.
 """
 
+import json
+import os
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +19,17 @@ from edgewise.data.files import Row, pack, unpack, write_atomically
 from edgewise.errors import EdgewiseError
 from edgewise.states.optimizers import State
 
+#: Beside the checkpoints of a complete run: the steps that there must be, by what they are for.
+MANIFEST = "steps.json"
+
 
 class Journal:
     """A run being written, taken up again where an earlier process left it.
 
     Parameters
     ----------
-    folder : where the checkpoints will be when the run is complete
-    fingerprint : of everything that the run depends on; an unfinished run of another fingerprint is discarded
+    folder : the working folder
+    fingerprint : of everything that the run depends on but its length; a journal of another fingerprint is discarded
     initial : where a new run starts
 
     Attributes
@@ -34,13 +41,12 @@ class Journal:
 
     def __init__(self, folder: Path, fingerprint: str, initial: State) -> None:
         self.folder, self.fingerprint = folder, fingerprint
-        self.partial = folder.with_name(folder.name + ".partial")
         self.state = initial
         self.rows: list[Row] = []
         self.memory: dict[str, Tensor] = {}
         if not self._take_up():
-            shutil.rmtree(self.partial, ignore_errors=True)
-            self.partial.mkdir(parents=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
 
     def is_new(self, state: State) -> bool:
         """Whether the step of `state` has yet to be recorded."""
@@ -61,23 +67,42 @@ class Journal:
         arrays |= {f"memory.{name}": vector.cpu().numpy() for name, vector in self.memory.items()}
         arrays["rows"] = np.array([list(row.values()) for row in self.rows])
         about |= {"fingerprint": self.fingerprint, "columns": list(self.rows[0])}
-        write_atomically(self.partial / "snapshot.npz", pack(arrays, about))
+        write_atomically(self.folder / "snapshot.npz", pack(arrays, about))
 
     def checkpoint(self, state: State) -> None:
-        """Keep `state` for good."""
-        write_atomically(self.partial / f"step-{state.step:06d}.npz", pack(*_state_to_arrays(state)))
+        """Keep `state`."""
+        write_atomically(self.folder / _file_of(state.step), pack(*_state_to_arrays(state)))
 
-    def publish(self) -> None:
-        """Keep the last state, and move the complete run to its final place."""
-        self.checkpoint(self.state)
-        (self.partial / "snapshot.npz").unlink()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.partial.rename(self.folder)
+    def go_back_to(self, last_step: int) -> None:
+        """Take up the run at its last checkpoint up to `last_step`, if it has gone further."""
+        if self.state.step > last_step:
+            kept = [path for path in _files_in(self.folder) if _step_of(path) <= last_step]
+            self.state = load_state(kept[-1], self.state.theta)
+            self.rows = [row for row in self.rows if row["step"] <= self.state.step]
+
+    def publish(self, folder: Path, steps: Mapping[str, Sequence[int]]) -> None:
+        """Link the checkpoints of these steps into `folder`, in place of what was there, with the list of them."""
+        beside = folder.with_name(folder.name + ".publishing")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        for step in sorted({step for wanted in steps.values() for step in wanted}):
+            source = checkpoint_at(self.folder, step)
+            try:
+                os.link(source, beside / source.name)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(source, beside / source.name)
+        write_atomically(beside / MANIFEST, (json.dumps(steps) + "\n").encode())
+        shutil.rmtree(folder, ignore_errors=True)
+        beside.rename(folder)
+
+    def discard(self) -> None:
+        """Remove the working folder of a run that will not go on."""
+        shutil.rmtree(self.folder)
 
     def _take_up(self) -> bool:
         """Go on from the snapshot, if there is a sound one of the same fingerprint."""
         try:
-            arrays, about = unpack((self.partial / "snapshot.npz").read_bytes())
+            arrays, about = unpack((self.folder / "snapshot.npz").read_bytes())
         except (OSError, EdgewiseError):
             return False
         if about["fingerprint"] != self.fingerprint:
@@ -97,18 +122,26 @@ class Journal:
         return True
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoint files of a complete run, in the order of their steps.
+def steps_of(folder: Path) -> dict[str, list[int]]:
+    """The steps of a complete run's checkpoints, by what they are for, in order.
 
     Raises
     ------
     EdgewiseError
-        If there are none.
+        If the run is not complete, or one of its checkpoints is missing.
     """
-    files = sorted(folder.glob("step-*.npz"))
-    if not files:
-        raise EdgewiseError(f"{folder}: holds no checkpoints of a complete run")
-    return files
+    try:
+        steps: dict[str, list[int]] = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError) as error:
+        raise EdgewiseError(f"{folder}: holds no checkpoints of a complete run; `dvc repro` makes them") from error
+    for step in {step for wanted in steps.values() for step in wanted}:
+        checkpoint_at(folder, step)
+    return steps
+
+
+def last_checkpoint(folder: Path) -> Path:
+    """The last checkpoint of a complete run; raises as `steps_of` does."""
+    return checkpoint_at(folder, max(step for wanted in steps_of(folder).values() for step in wanted))
 
 
 def checkpoint_at(folder: Path, step: int) -> Path:
@@ -119,10 +152,27 @@ def checkpoint_at(folder: Path, step: int) -> Path:
     EdgewiseError
         If there is none.
     """
-    path = folder / f"step-{step:06d}.npz"
+    path = folder / _file_of(step)
     if not path.exists():
-        raise EdgewiseError(f"{path}: there is no checkpoint of that step")
+        raise EdgewiseError(f"{path}: the checkpoint is missing; `dvc repro --force` makes it again")
     return path
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """All checkpoints of a complete run, in the order of their steps; raises as `steps_of` does."""
+    return [checkpoint_at(folder, step) for step in sorted({s for wanted in steps_of(folder).values() for s in wanted})]
+
+
+def _file_of(step: int) -> str:
+    return f"step-{step:06d}.npz"
+
+
+def _step_of(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*.npz"), key=_step_of)
 
 
 def load_state(path: Path, like: Tensor) -> State:

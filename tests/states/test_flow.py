@@ -8,7 +8,7 @@ import torch
 from scipy.linalg import expm
 from torch import Tensor
 
-from edgewise.dynamics.flow import GradientFlow
+from edgewise.states.flow import GradientFlow
 from edgewise.states.optimizers import State
 
 SIZE = 6
