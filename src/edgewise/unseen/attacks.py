@@ -53,15 +53,15 @@ class Attacked:
         """The accuracy of the network under each attack, as records."""
         correct = {"fgsm": self.fgsm_correct, "pgd": self.pgd_correct}
         return [
-            {"attack": name, "epsilon": self.epsilon, "examples": len(each), "accuracy": each.double().mean().item()}
-            for name, each in correct.items()
+            {"attack": name, "epsilon": self.epsilon, "examples": len(flags), "accuracy": flags.double().mean().item()}
+            for name, flags in correct.items()
         ]
 
 
 def attack(objective: Objective, theta: Tensor, pixels: PixelSpace, params: RobustnessParams) -> list[Attacked]:
     """Attack every example of `objective` at theta [P], at epsilon 0 and at each of `params.epsilons`, in this order.
 
-    The results do not depend on the objective's chunk size: all random starts are drawn beforehand.
+    The random starts are drawn for all examples at once, so they do not depend on the objective's chunk size.
     """
     starts = random_starts(objective.x, params.norm, params.restarts - 1, params.seed)
     parts = [
@@ -85,7 +85,7 @@ def attack_loss(objective: Objective, outputs: Tensor, y: Tensor, maximise: Maxi
     Parameters
     ----------
     maximise : "loss", the training loss, for CE by way of the margin; "margin", the margin for both losses. MSE is also
-        large where the label's output is far above 1, so ascending it need not lead to an error; ascending the margin does
+        large where the label's output is far above 1, so ascending it need not lead to an error, unlike the margin
     """
     if maximise == "loss" and objective.loss == "mse":
         return objective.example_losses(outputs, y)
