@@ -353,7 +353,7 @@ def test_branches_agree_to_the_bit(name: str, tmp_path: Path) -> None:
         assert batches[0] is batches[1] is None or torch.equal(*batches)
 
 
-def test_mini_batches_walk_every_epoch_in_another_order() -> None:
+def test_mini_batches_visit_the_examples_in_another_order_every_epoch() -> None:
     optimizer = StochasticGradientDescent(0.1, batch_size=4, shuffle_seed=5)
     epochs = [torch.cat([optimizer.batch(5 * epoch + i, 22) for i in range(5)]) for epoch in range(3)]
     for order in epochs:

@@ -1,4 +1,4 @@
-"""The training objective as functions of one flat parameter vector: the one place that touches autograd.
+"""The training objective and its derivatives as functions of one flat parameter vector theta.
 
 L(theta) = (1/n) sum_i l_i(theta). The sums over examples are taken chunk by chunk (`Objective.chunks`), so that memory
 is bounded by the size of a chunk and not by n.
