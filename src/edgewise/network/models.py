@@ -13,10 +13,10 @@ resnet width/32 channels in the first stage        blocks in each of the three s
 
 `activation` follows every hidden layer. `normalisation` group puts a group normalisation before each activation.
 
-`init_scale` multiplies all drawn weights. In mlp and cnn it multiplies the initial function by
-init_scale^(number of weight layers) if the activation is relu. In resnet it multiplies each residual branch by its square, so
-that below 1 the blocks start near the identity and the network needs no normalisation. The scale of weights before a
-group normalisation does not change the function, only the rate at which the weights turn.
+`init_scale` multiplies all drawn weights. In mlp and cnn with relu it multiplies the initial function by
+init_scale^(number of weight layers). In resnet it multiplies each residual branch by init_scale^2, so that below 1 the
+blocks start near the identity and the network needs no normalisation. The scale of weights before a group normalisation
+does not change the function, only how fast training turns them.
 """
 
 import importlib
