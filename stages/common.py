@@ -16,7 +16,7 @@ from edgewise.params import parse_params
 Content = TypeVar("Content")
 
 DATA, METRICS = Path("data"), Path("metrics")
-DATASET, RUNS = DATA / "dataset.npz", DATA / "runs.json"
+DATASET, STRENGTHS, RUNS = DATA / "dataset.npz", DATA / "strengths.json", DATA / "runs.json"
 PROTOTYPES, CHECKPOINTS, RECORDS = DATA / "prototypes", DATA / "checkpoints", DATA / "records"
 #: Where runs are written; not an output of any stage, so that DVC leaves them there to go on from.
 JOURNALS = DATA / "journals"

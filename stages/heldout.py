@@ -1,16 +1,13 @@
-"""What the stages that evaluate on unseen data share: test data, held-out groups, and the checkpoints of a branch."""
-
-from pathlib import Path
+"""What the stages that evaluate on unseen data share: test data, held-out groups, and the iterates to evaluate."""
 
 import numpy as np
-import torch
 
-from common import DATASET, load
-from edgewise.data.examples import Dataset
+from common import checkpoints_folder
 from edgewise.data.groups import GROUPS
 from edgewise.network.objective import Objective
 from edgewise.states.optimizers import State
-from edgewise.states.trajectory import checkpoints, load_state
+from edgewise.states.pairs import consecutive
+from edgewise.states.trajectory import checkpoint_at, last_checkpoint, load_state, steps_of
 from experiment import Experiment
 
 
@@ -19,17 +16,26 @@ class Unseen:
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
-        self.dataset = load(DATASET, Dataset.from_bytes)
 
-    def test(self, examples: int | None = None) -> Objective:
-        """The objective of the test data; of at most `examples` of them, evenly spaced."""
-        count = len(self.dataset.test_x)
-        members = np.linspace(0, count - 1, min(count, examples or count)).round().astype(int)
-        return self.experiment.objective_on(self.dataset.test_x[members], self.dataset.test_y[members])
+    def test(self, examples: int | None = None, entropy: int = 0) -> Objective:
+        """The objective of the test data; of at most `examples` of them.
+
+        They are drawn by `entropy` and the seed, or evenly spaced where seeds differ in the initialisation alone.
+        """
+        dataset = self.experiment.dataset
+        count = len(dataset.test_x)
+        if examples is None or examples >= count:
+            members = np.arange(count)
+        elif self.experiment.params.replicate == "all":
+            rng = np.random.default_rng([entropy, self.experiment.seed, 3])
+            members = np.sort(rng.choice(count, examples, replace=False))
+        else:
+            members = np.linspace(0, count - 1, examples).round().astype(int)
+        return self.experiment.objective_on(dataset.test_x[members], dataset.test_y[members])
 
     def heldout(self) -> dict[str, Objective]:
         """The objective of each group's held-out examples, of the groups that have any."""
-        heldout = self.experiment.prototypes.heldout
+        heldout = self.experiment.data.heldout
         masks = {name: heldout.group == name for name in GROUPS}
         return {
             name: self.experiment.objective_on(heldout.x[mask], heldout.y[mask])
@@ -37,10 +43,21 @@ class Unseen:
             if mask.any()
         }
 
-    def states(self, folder: Path, every: int) -> list[State]:
-        """Every so many of the run's checkpoints, from the first, and the last."""
-        files = checkpoints(folder)
-        chosen = [path for i, path in enumerate(files) if i % every == 0 or i == len(files) - 1]
-        like = torch.empty(self.experiment.objective.num_params)
-        like = like.to(self.experiment.device, self.experiment.dtype)
-        return [load_state(path, like) for path in chosen]
+    def onset(self) -> State:
+        """The state at onset."""
+        path = last_checkpoint(checkpoints_folder(self.experiment.seed, "base"))
+        return load_state(path, self.experiment.initial_theta())
+
+    def pairs(self, branch: str, every: int) -> list[tuple[State, State]]:
+        """Both iterates of a branch's checkpoints, of those for either comparison every so many and the last."""
+        folder = checkpoints_folder(self.experiment.seed, branch)
+        steps: set[int] = set()
+        for some in steps_of(folder).values():
+            steps |= {*some[::every], some[-1]}
+        t_star = self.onset().step
+        found = []
+        for step in sorted(steps):
+            state = load_state(checkpoint_at(folder, step), self.experiment.initial_theta())
+            optimizer = self.experiment.optimizer_before(branch, step - t_star)
+            found.append(consecutive(self.experiment.objective, optimizer, state))
+        return found

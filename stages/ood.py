@@ -2,7 +2,7 @@
 
 from tqdm import tqdm
 
-from common import checkpoints_folder, records_folder, stage
+from common import records_folder, stage
 from edgewise.data.files import write_rows
 from edgewise.data.pixels import PixelSpace
 from edgewise.network.objective import Objective
@@ -13,31 +13,34 @@ from heldout import Unseen
 
 
 def main(params: Params, seed: int, branch: str) -> None:
-    experiment = Experiment(params)
+    experiment = Experiment(params, seed)
     unseen = Unseen(experiment)
     test = unseen.test()
-    pixels = PixelSpace.of(unseen.dataset, test.x)
-    states = unseen.states(checkpoints_folder(seed, branch), params.ood.every)
+    pixels = PixelSpace.of(experiment.dataset, test.x)
+    pairs = unseen.pairs(branch, params.ood.every)
     rows: list[dict[str, float | str]] = []
 
     def evaluate(shift: str, strength: float, objective: Objective) -> None:
-        for state in states:
-            loss, accuracy = objective.loss_and_accuracy(state.theta)
-            rows.append(
-                {
-                    "step": state.step,
-                    "time": state.time,
-                    "shift": shift,
-                    "strength": strength,
-                    "examples": len(objective),
-                    "loss": loss,
-                    "accuracy": accuracy,
-                }
-            )
+        for pair in pairs:
+            for iterate, state in enumerate(pair):
+                loss, accuracy = objective.loss_and_accuracy(state.theta)
+                rows.append(
+                    {
+                        "step": pair[0].step,
+                        "time": pair[0].time,
+                        "iterate": iterate,
+                        "shift": shift,
+                        "strength": strength,
+                        "examples": len(objective),
+                        "loss": loss,
+                        "accuracy": accuracy,
+                    }
+                )
 
     for group, objective in unseen.heldout().items():
         evaluate(f"heldout_{group}", 0, objective)
-    shifted = shifted_inputs(test.x, test.y, experiment.prototypes.v_diff, pixels, params.ood)
+    entropy = (params.ood.seed, seed) if params.replicate == "all" else (params.ood.seed,)
+    shifted = shifted_inputs(test.x, test.y, experiment.prototypes.v_diff, pixels, params.ood, entropy)
     for one in tqdm(shifted, desc=f"ood {branch}", unit="shift", disable=None):
         evaluate(one.shift, one.strength, test.with_inputs(one.x))
     write_rows(records_folder(seed, branch) / "ood.csv", rows)

@@ -7,14 +7,29 @@ hold them. Other files there are left alone.
 import json
 import shutil
 
-from common import CHECKPOINTS, RECORDS, RUNS, checkpoints_folder, records_folder, stage
+from common import (
+    CHECKPOINTS,
+    JOURNALS,
+    PROTOTYPES,
+    RECORDS,
+    RUNS,
+    checkpoints_folder,
+    journal_folder,
+    prototypes_file,
+    records_folder,
+    stage,
+)
 from edgewise.data.files import write_atomically
 from edgewise.params import Params
 
 
 def main(params: Params) -> None:
     runs = {seed: ["base", *params.branches] for seed in params.seeds}
-    for root, folder_of in ((CHECKPOINTS, checkpoints_folder), (RECORDS, records_folder)):
+    for root, folder_of in (
+        (CHECKPOINTS, checkpoints_folder),
+        (RECORDS, records_folder),
+        (JOURNALS, journal_folder),
+    ):
         declared = {folder_of(seed, run) for seed in runs for run in runs[seed]}
         for folder in root.glob("*/*/"):  # a pattern that ends in a slash finds folders only
             if folder not in declared:
@@ -22,6 +37,8 @@ def main(params: Params) -> None:
         for folder in root.glob("*/"):
             if not any(folder.iterdir()):
                 folder.rmdir()
+    for file in set(PROTOTYPES.glob("seed-*.npz")) - {prototypes_file(seed) for seed in runs}:
+        file.unlink()
     write_atomically(RUNS, (json.dumps(runs) + "\n").encode())
 
 
