@@ -1,5 +1,7 @@
 """At onset, displace the input-outliers' images coherently and at random, near and far: which align with v1?"""
 
+from collections import defaultdict
+
 import numpy as np
 from tqdm import tqdm
 
@@ -32,22 +34,35 @@ def main(params: Params, seed: int) -> None:
         trained = np.concatenate([x[: prototypes.trained] for x in moved])
         return trained.reshape(-1, *prototypes.v_diff.shape)
 
-    rows = []
-    for iterate, state in enumerate(consecutive(objective, experiment.optimizer, onset)):
+    alphas = sorted({*params.control.alphas, params.alpha})
+    pair = consecutive(objective, experiment.optimizer, onset)
+    found: dict[tuple[str, float, str], list[float]] = defaultdict(list)
+    null: dict[str, list[Array]] = defaultdict(list)
+    for state in tqdm(pair, desc="control", unit="iterate", disable=None):
         theta = state.theta
         v1 = tracker.measure(theta, experiment.optimizer.preconditioner(state, objective.gradient(theta))).vectors[0]
-        null = permutation_null(natural, theta, v1, size=len(y), draws=params.control.draws, seed=seed)
-        alphas = sorted({*params.control.alphas, params.alpha})
-        for alpha in tqdm(alphas, desc=f"control, iterate {iterate}", unit="alpha", disable=None):
-            row: dict[str, float] = {"alpha": alpha, "iterate": iterate, "alignment_chance": 1 / objective.num_params}
+        draws = permutation_null(natural, theta, v1, size=len(y), draws=params.control.draws, seed=seed)
+        for name, drawn in zip(QUANTITIES, draws, strict=True):
+            null[name].append(drawn)
+        for alpha in alphas:
             for direction in DIRECTIONS:
                 gradient = experiment.objective_on(displaced(alpha, direction), y).gradient(theta)
-                found = (alignment(gradient, v1), curvature_influence(gradient, v1))
-                for name, value, draws in zip(QUANTITIES, found, null, strict=True):
-                    row[f"{name}_{direction}"] = value
-                    row[f"{name}_{direction}_p_value"] = permutation_p_value(value, draws)
-            for name, draws in zip(QUANTITIES, null, strict=True):
-                row[f"{name}_null"] = float(np.median(draws))
+                found["alignment", alpha, direction].append(alignment(gradient, v1))
+                found["curvature_influence", alpha, direction].append(curvature_influence(gradient, v1))
+
+    rows = []
+    for iterate in (0, 1):
+        for alpha in alphas:
+            row: dict[str, float] = {"alpha": alpha, "iterate": iterate, "alignment_chance": 1 / objective.num_params}
+            for name in QUANTITIES:
+                row[f"{name}_null"] = float(np.median(null[name][iterate]))
+                for direction in DIRECTIONS:
+                    values = found[name, alpha, direction]
+                    row[f"{name}_{direction}"] = values[iterate]
+                    # Of the mean over both iterates, among the random groups' means over both.
+                    row[f"{name}_{direction}_p_value"] = permutation_p_value(
+                        float(np.mean(values)), np.mean(null[name], axis=0)
+                    )
             rows.append(row)
     write_rows(records_folder(seed, "base") / "control.csv", rows)
 

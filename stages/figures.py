@@ -4,10 +4,10 @@ import io
 
 import pandas as pd
 
-from common import DATASET, FIGURES, PROTOTYPES, TABLES, load, read, stage
+from common import DATASET, FIGURES, TABLES, load, prototypes_file, read, stage
 from edgewise.data.examples import Dataset
 from edgewise.data.files import write_atomically
-from edgewise.data.groups import Prototypes
+from edgewise.data.groups import Prototypes, grouped_data
 from edgewise.params import Params
 from edgewise.plotting import FIGURES as MADE_OF_TABLES
 from edgewise.plotting import IMAGES, Captions, draw, draw_images, to_png
@@ -18,8 +18,9 @@ def main(params: Params) -> None:
     tables = read_tables()
     for name in MADE_OF_TABLES:
         write_atomically(FIGURES / f"{name}.png", to_png(draw(name, tables, captions)))
-    prototypes, dataset = load(PROTOTYPES, Prototypes.from_bytes), load(DATASET, Dataset.from_bytes)
-    write_atomically(FIGURES / f"{IMAGES}.png", to_png(draw_images(prototypes.train, dataset, captions)))
+    dataset = load(DATASET, Dataset.from_bytes)
+    data = grouped_data(dataset, load(prototypes_file(params.seeds[0]), Prototypes.from_bytes))
+    write_atomically(FIGURES / f"{IMAGES}.png", to_png(draw_images(data.train, dataset, captions)))
 
 
 def run_captions(params: Params) -> Captions:

@@ -3,7 +3,6 @@
 This file is the only description of params.yaml. The symbols are those of the README's table.
 """
 
-import math
 import re
 from typing import Annotated, Any, Literal, Self
 
@@ -43,7 +42,7 @@ class Section(BaseModel):
 
 
 class DatasetParams(Section):
-    """Which images, as a binary problem (spec: CIFAR-10 automobile/truck)."""
+    """Which images, as a binary problem (paper: CIFAR-10 automobile/truck)."""
 
     name: Literal["mnist5k", "digits", "cifar10", "fashion_mnist", "svhn", "image_folder", "npz"] = "mnist5k"
     #: Folder of the downloads (cifar10, fashion_mnist, svhn), of train/ and test/ (image_folder), or the .npz file.
@@ -75,8 +74,8 @@ class PrototypeParams(Section):
     trained: Count = 25
     #: Seeds k-means and, together with the seed of a run (see `replicate`), everything that is drawn.
     seed: Natural = 0
-    #: Whether inliers, output-outliers and input-outliers are made from different images, and boundary images from
-    #: none of theirs. If not, the first three share theirs, as in the paper, and may share some with the boundary group.
+    #: Whether the four groups are made from different images. If not, inliers, output-outliers and input-outliers are
+    #: made from the same ones, as in the paper, and the boundary group may share some of those.
     disjoint: bool = False
     #: Natural examples are tracked too, a class cut into so many strata by distance to the centroid.
     strata: Annotated[int, Field(ge=1, le=20)] = 5
@@ -179,8 +178,8 @@ class BranchParams(Section):
     def _exit_ends(self) -> Self:
         if self.steps / self.exit_factor > 1_000_000:
             raise ValueError(
-                f"steps ({self.steps}) / exit_factor ({self.exit_factor}), the steps of the exit branch, must be at most"
-                " a million"
+                f"steps ({self.steps}) / exit_factor ({self.exit_factor}) must be at most 1000000, the steps of the"
+                " exit branch"
             )
         return self
 
@@ -209,9 +208,10 @@ class RobustnessParams(Section):
     #: Norm of the perturbation, over the whole image.
     norm: Literal["linf", "l2"] = "linf"
     #: Radii of the balls, in steps of an 8-bit pixel: 8 is 8/255 of the range from 0 to 1. 0 is always measured too.
-    epsilons: Annotated[list[Positive], Field(min_length=1)] = [8, 16, 32]
-    #: What the attacks climb. loss: the training loss; margin: the other output less the label's. For CE they are the
-    #: same. MSE also grows where the network gets surer of the right label, so that climbing it overstates robustness
+    #: auto: those at which the network at onset keeps about 3/4, 1/2 and 1/4 of its accuracy.
+    epsilons: Literal["auto"] | Annotated[list[Positive], Field(min_length=1)] = "auto"
+    #: What the attacks maximise. loss: the training loss; margin: the other output less the label's. For CE they are
+    #: the same. MSE also grows where the network gets surer of the right label, so maximising it overstates robustness
     #: at large epsilon (one network on mnist5k, epsilon 32: accuracy 0.14 after 2 restarts; by the margin 0.035).
     maximise: Literal["loss", "margin"] = "margin"
     #: Of one run of PGD.
@@ -229,8 +229,8 @@ class RobustnessParams(Section):
 
     @field_validator("epsilons")
     @classmethod
-    def _ascending(cls, values: list[float]) -> list[float]:
-        return _must_ascend(values)
+    def _ascending(cls, values: str | list[float]) -> str | list[float]:
+        return values if isinstance(values, str) else _must_ascend(values)
 
 
 class OodParams(Section):

@@ -1,4 +1,4 @@
-"""The four tracked groups of examples ("prototypes"; paper, section 3 and figures 1, 2, 18), and strata of natural data.
+"""The four groups of examples ("prototypes"; paper, section 3 and figures 1, 2, 18), and strata of the natural data.
 
 All distances are Euclidean in normalised pixel space, from an image to the nearest centroid of a class.
 
@@ -96,7 +96,8 @@ class Prototypes:
         """Read what `to_bytes` wrote."""
         arrays, about = unpack(content)
         sources = {group: arrays.pop(f"sources.{group}") for group in GROUPS}
-        return cls(**arrays, sources=sources, **{**about, "entropy": tuple(about["entropy"])})
+        about["entropy"] = tuple(about["entropy"])
+        return cls(sources=sources, **arrays, **about)  # type: ignore[arg-type]
 
     def shared(self) -> dict[str, int]:
         """How many trained images the groups of a pair have in common, by "<group> & <group>"; none left out."""

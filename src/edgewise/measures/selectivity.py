@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
 from edgewise.data.files import Array
 from edgewise.network.objective import Objective
-from edgewise.states.optimizers import State
 
 
 def alignment(group_gradient: Tensor, v1: Tensor) -> float:
@@ -22,59 +22,46 @@ def curvature_influence(group_gradient: Tensor, v1: Tensor) -> float:
     return (group_gradient @ v1).item() ** 2
 
 
-def sharpness_coupling(group_gradient: Tensor, sharpness_gradient: Tensor) -> float:
-    """Q_k^2 = <grad l_k, grad S>^2 for two gradients [P] (paper, figure 22)."""
-    return (group_gradient @ sharpness_gradient).item() ** 2
+def coupling(group_gradient: Tensor, sharpness_gradient: Tensor) -> float:
+    """<grad l_k, grad S> for two gradients [P]; its square is Q_k^2 (paper, figure 22).
+
+    Self-stabilisation moves theta along -grad S, so the loss of a group falls where this is positive.
+    """
+    return (group_gradient @ sharpness_gradient).item()
 
 
 def measure_groups(
-    objectives: Mapping[str, Objective], theta: Tensor, eigenvectors: Tensor, sharpness_gradient: Tensor
+    objectives: Mapping[str, Objective], theta: Tensor, eigenvectors: Tensor, sharpness_gradients: Mapping[str, Tensor]
 ) -> dict[str, float]:
     """Every quantity of every group, as columns named <quantity>_<group>: a new measurement is one line here.
 
-    Gradient norm and label probability show saturation, where influence dies and alignment stays (figure 7).
+    Gradient norm and label probability show saturation, where influence dies and alignment stays (figure 7). The
+    gradient's component along a fixed random direction tells whether two processes found the same direction.
 
     Parameters
     ----------
     objectives : the objective of each group alone
-    theta, sharpness_gradient : [P]
+    theta : [P]
     eigenvectors : [k, P], unit vectors, v1 first; where k > 1 the influence of all of them together is measured too
+    sharpness_gradients : for the name of each coupling, the gradient [P] of the sharpness that it is with
     """
     columns: dict[str, float] = {}
+    probe = torch.randn(len(theta), generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(theta)
+    probe /= probe.norm()
     for name, objective in objectives.items():
         evaluation = objective.evaluate(theta)
         gradient = evaluation.gradient
         columns[f"alignment_{name}"] = alignment(gradient, eigenvectors[0])
         columns[f"curvature_influence_{name}"] = curvature_influence(gradient, eigenvectors[0])
         columns[f"gradient_norm_{name}"] = gradient.norm().item()
+        columns[f"gradient_probe_{name}"] = (gradient @ probe).item()
         columns[f"label_probability_{name}"] = evaluation.label_probability.double().mean().item()
-        columns[f"sharpness_coupling_{name}"] = sharpness_coupling(gradient, sharpness_gradient)
+        for kind, sharpness_gradient in sharpness_gradients.items():
+            columns[f"{kind}_{name}"] = coupling(gradient, sharpness_gradient)
         if len(eigenvectors) > 1:
             columns[f"subspace_alignment_{name}"] = sum(alignment(gradient, v) for v in eigenvectors)
             columns[f"subspace_influence_{name}"] = sum(curvature_influence(gradient, v) for v in eigenvectors)
     return columns
-
-
-def compare_states(objectives: Mapping[str, Objective], one: State, other: State) -> dict[str, float]:
-    """How far two states are apart, in parameters and in every group's gradient.
-
-    The largest absolute difference of the parameters and of the optimiser's vectors, and over the groups that of the
-    gradient norms (relative) and of the directions (1 - cosine). A vector of the optimiser's that a state does not have
-    is zero.
-    """
-    vectors = [(one.theta, other.theta)]
-    vectors += [(one.buffer(name), other.buffer(name)) for name in {**one.buffers, **other.buffers}]
-    norms, directions = [], []
-    for objective in objectives.values():
-        first, second = (objective.gradient(state.theta).double() for state in (one, other))
-        lengths = [gradient.norm().clamp_min(1e-30) for gradient in (first, second)]
-        norms.append((first.norm() - second.norm()).abs() / lengths[0])
-        directions.append((first / lengths[0] - second / lengths[1]).square().sum() / 2)
-    return {  # torch's maximum is nan if anything is
-        "parameters": torch.stack([(a.double() - b.double()).abs().max() for a, b in vectors]).max().item(),
-        "gradient_norms": torch.stack(norms).max().item(),
-        "gradient_directions": torch.stack(directions).max().item(),
-    }
 
 
 def measure_examples(objective: Objective, theta: Tensor, v1: Tensor) -> tuple[Array, Array]:
@@ -85,6 +72,19 @@ def measure_examples(objective: Objective, theta: Tensor, v1: Tensor) -> tuple[A
     influence = objective.projections(theta, v1).square().double().cpu().numpy()
     squared_norm = objective.gradient_norms(theta).square().double().cpu().numpy()
     return influence, np.divide(influence, squared_norm, out=np.zeros_like(influence), where=squared_norm > 0)
+
+
+def rank_correlation(x: Array, y: Array) -> tuple[float, float, float]:
+    """Spearman's rank correlation of x [n] and y [n], and its 95 % interval: (estimate, low, high).
+
+    By Fisher's transformation, as for the Pearson correlation that it is of the ranks. All three are nan where x or y
+    is constant or there are fewer than two pairs.
+    """
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan"), float("nan"), float("nan")
+    found = stats.pearsonr(stats.rankdata(x), stats.rankdata(y))
+    interval = found.confidence_interval(0.95)
+    return float(found.statistic), float(interval.low), float(interval.high)
 
 
 def permutation_null(
@@ -101,3 +101,8 @@ def permutation_null(
         found.append((alignment(gradient, v1), curvature_influence(gradient, v1)))
     alignments, influences = np.array(found).T
     return alignments, influences
+
+
+def permutation_p_value(value: float, null: Array) -> float:
+    """One-sided p-value of `value` among draws [m] from its null distribution; the value itself counts as a draw."""
+    return float((1 + np.count_nonzero(null >= value)) / (1 + len(null)))

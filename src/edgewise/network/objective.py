@@ -202,6 +202,16 @@ class Objective:
             total += torch.autograd.grad(curvature, leaf)[0]
         return total / len(self)
 
+    def sharpness_gradient_over(self, theta: Tensor, v: Tensor, length: float) -> Tensor:
+        """Grad S [P] as a difference over a finite `length` along the unit vector v [P], on either side of theta.
+
+        (grad L(theta + length v) + grad L(theta - length v) - 2 grad L(theta)) / length^2, the difference of the mean
+        curvatures along both sides. As the length goes to 0 it is `sharpness_gradient`; over the length of a step it
+        includes the kinks of a ReLU network, which the derivative within one linear piece misses.
+        """
+        beyond = self.gradient(theta + length * v) + self.gradient(theta - length * v)
+        return (beyond - 2 * self.gradient(theta)) / length**2
+
     def gradient_norms(self, theta: Tensor) -> Tensor:
         """The norm |grad l_i| [n] of every example's gradient at theta [P].
 

@@ -7,7 +7,7 @@ Weight decay is coupled (gradient + weight_decay * theta) except in Adam, where 
 decay changes the objective to L + weight_decay/2 |theta|^2, whose Hessian is that of L plus weight_decay. Sharpness is
 measured on L, so the threshold for it is lower by weight_decay.
 
-To add an optimiser, write a subclass of `Optimizer` and add a line to `OPTIMIZERS`.
+To add an optimiser, write a subclass of `Optimizer`, add a line to `OPTIMIZERS`, and its name to `OptimizerParams`.
 
 Examples
 --------

@@ -12,10 +12,11 @@ or a smaller epsilon fooled the network, so accuracy does not rise with epsilon.
 FGSM, so its accuracy is at most that of FGSM.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -26,6 +27,10 @@ from edgewise.params import RobustnessParams
 
 Norm = Literal["linf", "l2"]
 Maximise = Literal["loss", "margin"]
+
+#: What the attacks of calibrated strength should leave of the clean accuracy, and the strengths that are tried.
+LEFT = (0.75, 0.5, 0.25)
+TRIED = [2.0 ** (exponent / 2) for exponent in range(-6, 17)]
 
 #: Steps of an 8-bit pixel in the range from 0 to 1; epsilons are given in these steps.
 LEVELS = 255
@@ -58,14 +63,16 @@ class Attacked:
         ]
 
 
-def attack(objective: Objective, theta: Tensor, pixels: PixelSpace, params: RobustnessParams) -> list[Attacked]:
-    """Attack every example of `objective` at theta [P], at epsilon 0 and at each of `params.epsilons`, in this order.
+def attack(
+    objective: Objective, theta: Tensor, pixels: PixelSpace, params: RobustnessParams, epsilons: Sequence[float]
+) -> list[Attacked]:
+    """Attack every example of `objective` at theta [P], at epsilon 0 and at each of the ascending `epsilons`.
 
     The random starts are drawn for all examples at once, so they do not depend on the objective's chunk size.
     """
     starts = random_starts(objective.x, params.norm, params.restarts - 1, params.seed)
     parts = [
-        list(_attack_chunk(_Problem(objective, theta, pixels, params, x, y), chunk_starts))
+        list(_attack_chunk(_Problem(objective, theta, pixels, params, x, y), chunk_starts, epsilons))
         for x, y, chunk_starts in objective.chunks(starts)
     ]
     return [
@@ -77,6 +84,20 @@ def attack(objective: Objective, theta: Tensor, pixels: PixelSpace, params: Robu
         )
         for same in zip(*parts, strict=True)
     ]
+
+
+def calibrated_strengths(
+    objective: Objective, theta: Tensor, pixels: PixelSpace, params: RobustnessParams
+) -> list[float]:
+    """Strengths at which PGD leaves about `LEFT` of the clean accuracy at theta [P], chosen from `TRIED`.
+
+    A strength that leaves all of the accuracy, or none, cannot tell two networks apart. The network is the one at
+    onset, from which every branch begins, so the choice favours none of them.
+    """
+    attacked = attack(objective, theta, pixels, params, TRIED)
+    accuracy = [one.pgd_correct.double().mean().item() for one in attacked]
+    left = np.array(accuracy[1:]) / max(accuracy[0], 1 / len(objective))
+    return sorted({TRIED[int(np.abs(left - wanted).argmin())] for wanted in LEFT})
 
 
 def attack_loss(objective: Objective, outputs: Tensor, y: Tensor, maximise: Maximise) -> Tensor:
@@ -178,7 +199,7 @@ class _Best:
         self.losses[chosen], self.correct[chosen] = losses[better], correct[better]
 
 
-def _attack_chunk(problem: _Problem, starts: Tensor) -> Iterator[Attacked]:
+def _attack_chunk(problem: _Problem, starts: Tensor, epsilons: Sequence[float]) -> Iterator[Attacked]:
     """The outcome at epsilon 0 and at each epsilon in ascending order; starts [m, count, C, H, W] are in the unit ball.
 
     An example that was fooled at a smaller epsilon stays fooled, and PGD does not attack it again.
@@ -188,7 +209,7 @@ def _attack_chunk(problem: _Problem, starts: Tensor) -> Iterator[Attacked]:
     losses, fgsm_correct, gradient = problem.evaluate_with_gradient(clean)
     best = _Best(clean, losses, fgsm_correct)
     yield Attacked(0.0, fgsm_correct, best.correct.clone(), best.perturbation.clone())
-    for level in problem.params.epsilons:
+    for level in epsilons:
         epsilon = level / LEVELS
         one_step = problem.into_ball(epsilon * steepest_ascent(gradient, problem.params.norm), epsilon)
         with torch.no_grad():

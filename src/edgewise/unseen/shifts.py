@@ -6,7 +6,7 @@ Labels stay as they are.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,25 +36,28 @@ class Shifted:
     x: Tensor
 
 
-def shifted_inputs(x: Tensor, y: Tensor, v_diff: Array, pixels: PixelSpace, params: OodParams) -> Iterator[Shifted]:
+def shifted_inputs(
+    x: Tensor, y: Tensor, v_diff: Array, pixels: PixelSpace, params: OodParams, entropy: Sequence[int]
+) -> Iterator[Shifted]:
     """Every shift of `DIRECTIONS` and `CORRUPTIONS`, at every strength, of inputs x [n, C, H, W] with labels y [n].
 
     Parameters
     ----------
     v_diff : [C, H, W], the difference of the class means, not normalised
+    entropy : seeds the random directions and the noise
     """
     for direction in DIRECTIONS:
-        away = torch.from_numpy(displacements(y.cpu().numpy(), v_diff, direction, params.seed)).to(x)
+        away = torch.from_numpy(displacements(y.cpu().numpy(), v_diff, direction, entropy)).to(x)
         for alpha in params.alphas:
             yield Shifted(direction, alpha, x + alpha * away)
     for corruption in CORRUPTIONS:
         yield Shifted(corruption, 0, x)
         for severity, strength in enumerate(getattr(params, corruption), start=1):
-            corrupted = corrupt(pixels.pixels(x), corruption, strength, params.seed)
+            corrupted = corrupt(pixels.pixels(x), corruption, strength, entropy)
             yield Shifted(corruption, severity, pixels.inputs(corrupted.clamp(pixels.low, pixels.high)))
 
 
-def displacements(y: Array, v_diff: Array, direction: Direction, seed: int) -> Array:
+def displacements(y: Array, v_diff: Array, direction: Direction, entropy: Sequence[int]) -> Array:
     """The displacement per unit of alpha of an input of each label in y [n], as float64 [n, *v_diff.shape].
 
     As for the input-outliers (paper, section 3). Coherent: -v_diff for class 0 and +v_diff for class 1, away from the
@@ -63,32 +66,32 @@ def displacements(y: Array, v_diff: Array, direction: Direction, seed: int) -> A
     if direction == "coherent":
         return np.where(y == 1, 1.0, -1.0).reshape(-1, *[1] * v_diff.ndim) * v_diff.astype(np.float64)
     flat = v_diff.astype(np.float64).reshape(-1)
-    return random_orthogonal(flat, len(y), np.random.default_rng(seed)).reshape(-1, *v_diff.shape)
+    return random_orthogonal(flat, len(y), np.random.default_rng(entropy)).reshape(-1, *v_diff.shape)
 
 
-def corrupt(pixels: Tensor, corruption: str, strength: float, seed: int) -> Tensor:
+def corrupt(pixels: Tensor, corruption: str, strength: float, entropy: Sequence[int]) -> Tensor:
     """Images [n, C, H, W] after one of `CORRUPTIONS`, of the given strength; not clipped.
 
     Parameters
     ----------
     seed : of the noise; the other corruptions are not random
     """
-    return CORRUPTIONS[corruption](pixels, strength, seed)
+    return CORRUPTIONS[corruption](pixels, strength, entropy)
 
 
-def _gaussian_noise(pixels: Tensor, strength: float, seed: int) -> Tensor:
+def _gaussian_noise(pixels: Tensor, strength: float, entropy: Sequence[int]) -> Tensor:
     """Noise of standard deviation `strength`; for every strength the same draw, scaled."""
-    noise = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    noise = torch.from_numpy(np.random.default_rng(entropy).standard_normal(pixels.shape))
     return pixels + strength * noise.to(pixels)
 
 
-def _contrast(pixels: Tensor, strength: float, seed: int) -> Tensor:
+def _contrast(pixels: Tensor, strength: float, entropy: Sequence[int]) -> Tensor:
     """The deviation of each channel from its mean over the image, times `strength`."""
     mean = pixels.mean(dim=(2, 3), keepdim=True)
     return mean + strength * (pixels - mean)
 
 
-def _gaussian_blur(pixels: Tensor, strength: float, seed: int) -> Tensor:
+def _gaussian_blur(pixels: Tensor, strength: float, entropy: Sequence[int]) -> Tensor:
     """A Gaussian kernel of standard deviation `strength`, in pixels, applied along each axis."""
     for dim in (2, 3):
         # Three standard deviations on either side; reflection can pad an axis by at most its length less one.
@@ -101,7 +104,7 @@ def _gaussian_blur(pixels: Tensor, strength: float, seed: int) -> Tensor:
     return pixels
 
 
-CORRUPTIONS: dict[str, Callable[[Tensor, float, int], Tensor]] = {
+CORRUPTIONS: dict[str, Callable[[Tensor, float, Sequence[int]], Tensor]] = {
     "gaussian_noise": _gaussian_noise,
     "contrast": _contrast,
     "gaussian_blur": _gaussian_blur,
