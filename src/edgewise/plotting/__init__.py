@@ -23,7 +23,7 @@ from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.examples import Dataset
 from edgewise.data.groups import GROUPS, NATURAL, Examples
 from edgewise.errors import EdgewiseError
-from edgewise.plotting import geometry, over_training, points, unseen
+from edgewise.plotting import geometry, over_training, points, unseen_data
 from edgewise.plotting.style import MAIN_BRANCHES, Captions, Tables, figure_style, to_png
 
 __all__ = ["FIGURES", "IMAGES", "Captions", "FigureSpec", "Tables", "draw", "draw_images", "to_png"]
@@ -76,9 +76,9 @@ FIGURES = {
     ),
     "figure_08_examples": FigureSpec(points.examples, {"examples": ["centroid_distance", "alignment"]}),
     "figure_09_robustness": FigureSpec(
-        unseen.robustness, {"robustness": [], "robustness_epsilon": ["baseline_test", "exit_test"]}
+        unseen_data.robustness, {"robustness": [], "robustness_epsilon": ["baseline_test", "exit_test"]}
     ),
-    "figure_10_ood": FigureSpec(unseen.ood, {"ood": [], "corruptions": []}),
+    "figure_10_ood": FigureSpec(unseen_data.ood, {"ood": [], "corruptions": []}),
     "figure_15_19_centroid_distance": FigureSpec(geometry.centroid_distance, {"centroid_distance": DISTANCE_COLUMNS}),
     "figure_16_17_influence": FigureSpec(
         over_training.influence,

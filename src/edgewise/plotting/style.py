@@ -15,7 +15,7 @@ import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from edgewise.data.files import Array
@@ -72,9 +72,6 @@ MARGIN = 0.1
 #: Height that `new_figure` adds to the panels, in inches: about that of a title, a legend and a caption.
 SURROUNDINGS = 1.3
 
-#: Width of a long legend entry, in inches; it decides how many columns a legend has.
-ENTRY_WIDTH = 2.15
-
 #: Settings of matplotlib, on top of its defaults.
 SETTINGS = {
     "axes.axisbelow": True,
@@ -94,6 +91,7 @@ SETTINGS = {
     "figure.titleweight": "bold",
     "font.size": 10,
     "grid.color": "#e6e6e6",
+    "legend.borderpad": 0.2,
     "legend.fontsize": 9.5,
     "legend.frameon": False,
     "legend.handlelength": 2.6,
@@ -235,16 +233,24 @@ def new_figure(
     figure.supxlabel(caption, **left, wrap=True, color=GREY)
     # The layout would put a title and a legend of one and the same figure on top of each other.
     body = figure.add_subfigure(figure.add_gridspec()[0, 0])
-    if entries:
-        legend_rows = np.ceil(len(entries) * ENTRY_WIDTH / width)
-        body.legend(handles=entries, loc="outside upper left", ncols=int(np.ceil(len(entries) / legend_rows)))
+    _add_legend(body, entries)
     return figure, body.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
+
+
+def _add_legend(body: SubFigure, entries: Sequence[Artist]) -> None:
+    """Add a legend above the panels, in as few rows as the width of the figure allows."""
+    for rows in range(1, len(entries) + 1):
+        columns = -(-len(entries) // rows)
+        legend = body.legend(handles=entries, loc="outside upper left", ncols=columns)
+        if legend.get_window_extent().width <= body.bbox.width or columns == 1:
+            break
+        legend.remove()
 
 
 def to_png(figure: Figure) -> bytes:
     """The figure as PNG; equal figures give equal bytes."""
     buffer = io.BytesIO()
     with figure_style():
-        # The version of matplotlib would be in the file.
+        # Without this the file names the version of matplotlib.
         figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

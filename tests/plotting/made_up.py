@@ -1,0 +1,72 @@
+"""Small made-up tables, of the names and columns that the figures read."""
+
+import numpy as np
+import pandas as pd
+
+from edgewise.data.displacement import DIRECTIONS
+from edgewise.data.groups import GROUPS, NATURAL
+
+SETTING = "digits, classes 3 / 5, n = 200, MSE, α = 3"
+PREFIXES = {"exit": "", "enter": "enter_", "flow": "flow_"}  # of the columns of Δℓ
+ALL_BRANCHES = ("baseline", "exit", "enter", "flow")
+
+
+def with_bounds(columns, index, seeds):
+    """A table as the pipeline writes it; the bounds of one seed are empty."""
+    rng = np.random.default_rng(0)
+    parts = {}
+    for name in columns:
+        mean = rng.uniform(0.1, 0.9, len(index))
+        width = 0.2 if seeds > 1 else np.nan
+        parts |= {name: mean, f"{name}_low": mean - width, f"{name}_high": mean + width}
+    return pd.DataFrame(parts, index=index)
+
+
+def made_up_tables(seeds, branches=("baseline", "exit")):
+    """Every table that a figure reads."""
+    rng = np.random.default_rng(1)
+    steps = pd.Index(range(-6, 9, 2), name="step")
+    since = pd.Index(range(8), name="step")
+    alphas = pd.Index([0.0, 1.0, 3.0], name="alpha")
+    by_group = [f"{branch}_{group}" for branch in branches for group in GROUPS]
+    prefixes = [prefix for branch, prefix in PREFIXES.items() if branch in branches]
+    deltas = [f"{prefix}{group}" for prefix in prefixes for group in GROUPS]
+    controls = [f"{q}_{direction}" for q in ("alignment", "curvature_influence") for direction in DIRECTIONS]
+    tables = {
+        name: with_bounds(by_group, steps, seeds)
+        for name in ("alignment", "curvature_influence", "gradient_norm", "label_probability", "group_loss")
+    }
+    for name in ("sharpness", "secant_sharpness"):
+        thresholds = {"stability_threshold": 0.5, "exit_stability_threshold": 0.8}
+        tables[name] = with_bounds(branches, steps, seeds).assign(**thresholds)
+    tables["delta_loss"] = with_bounds(deltas, since, seeds)
+    equal_time = with_bounds(deltas, since, seeds)
+    equal_time.loc[3:, [c for c in equal_time if not c.startswith("flow")]] = np.nan  # a tenth of the step, of the time
+    tables["delta_loss_equal_time"] = equal_time
+    tables["control"] = with_bounds(controls, steps, seeds)
+    tables["control_alpha"] = with_bounds(
+        [*controls, "alignment_chance", "alignment_null", "curvature_influence_null"], alphas, seeds
+    )
+    tables["centroid_correlation"] = with_bounds(branches, steps, seeds)
+    tables["example_alignment"] = with_bounds(["typical", "atypical", "all"], steps, seeds)
+    tables["robustness"] = with_bounds([f"{b}_{e}" for b in branches for e in ("eps0", "eps8")], steps[3:], seeds)
+    attacked = [f"{b}_{subset}" for b in branches for subset in ("test", "test_fgsm", "boundary")]
+    epsilons = pd.Index([0.0, 8.0], name="epsilon")
+    tables["robustness_epsilon"] = with_bounds(attacked, epsilons, seeds).assign(norm="linf")
+    tables["ood"] = with_bounds([f"{b}_{d}" for b in branches for d in (*DIRECTIONS, "random_accuracy")], alphas, seeds)
+    severity = pd.Index(range(3), name="severity")
+    tables["corruptions"] = with_bounds([f"{b}_{c}" for b in branches for c in ("contrast", "blur")], severity, seeds)
+    points = {"centroid_distance": rng.uniform(1, 5, 60), "alignment": rng.uniform(0, 1, 60)}
+    moments = np.repeat(["sharpening", "onset", "late"], 20)
+    tables["examples"] = pd.DataFrame(points, index=pd.Index(moments, name="moment"))
+    groups = pd.Index(np.repeat(GROUPS, 6), name="group")
+    influence, coupling = rng.uniform(0, 1, 24), rng.uniform(0, 1e4, 24)
+    columns = {"step": np.tile(range(-3, 3), 4), "curvature_influence": influence, "sharpness_coupling": coupling}
+    tables["coupling"] = pd.DataFrame(columns, index=groups)
+    names = (NATURAL, *GROUPS, *(f"control_{direction}" for direction in DIRECTIONS))
+    quantiles = pd.Index(np.linspace(0, 1, 5), name="quantile")
+    distances = {name: np.sort(rng.uniform(1, 9, 5)) for name in names}
+    tables["centroid_distance"] = pd.DataFrame(distances, index=quantiles)
+    places = {"label": np.tile([0, 1], 14), "along": rng.uniform(-3, 3, 28), "away": rng.uniform(0, 3, 28)}
+    tables["taxonomy"] = pd.DataFrame(places, index=pd.Index(np.repeat(names, 4), name="group"))
+    return tables

@@ -1,0 +1,66 @@
+"""The figures, and the plots of dvc.yaml, read columns that the pipeline's own code makes."""
+
+import pytest
+import synthetic
+import yaml
+from conftest import REPOSITORY
+
+from edgewise.data.groups import build_prototypes
+from edgewise.inference.generalisation import evaluation_tables
+from edgewise.inference.geometry import geometry_tables
+from edgewise.inference.series import series_tables
+from edgewise.params import DatasetParams, PrototypeParams
+from edgewise.plotting import FIGURES
+from edgewise.sources import load_dataset
+
+PIPELINE = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())
+
+
+def outs(stage):
+    return {path for out in PIPELINE["stages"][stage]["outs"] for path in (out if isinstance(out, dict) else [out])}
+
+
+def plot_definitions():
+    for item in PIPELINE["plots"]:
+        if isinstance(item, dict):
+            yield from item.items()
+
+
+@pytest.fixture(scope="module")
+def columns_of_the_code():
+    """The columns, index included, that the pipeline's own code gives its tables, by the table's file."""
+    dataset = load_dataset(DatasetParams(name="digits", n=100))
+    prototypes = build_prototypes(dataset, PrototypeParams(candidates=10, trained=5), 3.0, "coherent")
+    seeds = {seed: synthetic.records() for seed in (0, 1)}
+    tables = geometry_tables(prototypes) | series_tables(seeds) | evaluation_tables(seeds)
+    return {f"plots/tables/{name}.csv": {table.index.name, *table.columns} for name, table in tables.items()}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_need_columns_that_the_code_makes(name, columns_of_the_code):
+    for table, columns in FIGURES[name].needs.items():
+        assert set(columns) <= columns_of_the_code[f"plots/tables/{table}.csv"]
+
+
+def test_the_figures_stage_reads_the_tables_that_the_summary_writes():
+    assert "plots/tables" in outs("summary")
+    assert "plots/tables" in PIPELINE["stages"]["figures"]["deps"]
+    assert outs("figures") == {"plots/figures"}
+
+
+@pytest.mark.parametrize(("name", "definition"), list(plot_definitions()))
+def test_plots_name_columns_that_the_code_makes(name, definition, columns_of_the_code):
+    path, columns = next(iter(definition["y"].items()))
+    assert {definition["x"], *columns} <= columns_of_the_code[path]
+
+
+@pytest.mark.parametrize(("name", "definition"), list(plot_definitions()))
+def test_plots_have_a_template_and_labels(name, definition):
+    assert (REPOSITORY / ".dvc" / "plots" / f"{definition['template']}.json").exists()
+    assert {"title", "x", "x_label", "y_label"} <= set(definition)
+
+
+def test_plots_show_images_that_the_pipeline_makes():
+    images = {item for item in PIPELINE["plots"] if isinstance(item, str)}
+    assert images
+    assert images <= outs("figures")

@@ -1,0 +1,25 @@
+"""Figures of where the examples lie and how they look."""
+
+import numpy as np
+import pytest
+from made_up import SETTING
+
+from edgewise.data.examples import Dataset
+from edgewise.data.groups import GROUPS, NATURAL, Examples
+from edgewise.plotting import Captions, draw_images, to_png
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_are_shown_as_pixels(channels):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20, channels, 4, 4)).astype(np.float32)
+    group, y = np.repeat([NATURAL, *GROUPS], 4), np.tile([0, 1], 10)
+    train = Examples(x, y, group, np.zeros(20), np.zeros((20, 2)))
+    mean, std = np.full(channels, 0.5, np.float32), np.full(channels, 0.2, np.float32)
+    dataset = Dataset(x, y, x, y, mean, std, ("cat", "dog"), "made-up")
+    figure = draw_images(train, dataset, Captions(SETTING, [0]))
+    shown = [image.get_array() for panel in figure.axes for image in panel.get_images()]
+    assert len(shown) == 20
+    expected = np.clip(0.5 + 0.2 * x[0], 0, 1)
+    np.testing.assert_allclose(shown[0], expected[0] if channels == 1 else np.moveaxis(expected, 0, -1), rtol=1e-6)
+    assert to_png(figure).startswith(b"\x89PNG")
