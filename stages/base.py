@@ -5,7 +5,7 @@ from edgewise.data.files import write_rows
 from edgewise.dynamics.loop import run_to_edge
 from edgewise.params import Params
 from edgewise.states.optimizers import State
-from edgewise.states.trajectory import Journal
+from edgewise.states.trajectory import Journal, Manifest
 from experiment import Experiment
 
 
@@ -25,7 +25,7 @@ def main(params: Params, seed: int) -> None:
     )
     measured = {*range(0, t_star, params.edge.sharpness_every), max(0, t_star - 1), t_star}
     write_rows(records_folder(seed, "base") / "steps.csv", journal.rows)
-    journal.publish(checkpoints_folder(seed, "base"), {"before_onset": sorted(measured)})
+    journal.publish(checkpoints_folder(seed, "base"), Manifest({"before_onset": sorted(measured)}))
     journal.discard()
 
 

@@ -1,11 +1,11 @@
 """Go on from the state at onset: stay at the edge (baseline), leave it (exit), come back to it (enter), or flow."""
 
 from common import checkpoints_folder, journal_folder, records_folder, stage
-from edgewise.branches import kept_steps, length, measured_steps
 from edgewise.data.files import write_rows
 from edgewise.dynamics.loop import run
 from edgewise.params import Params
-from edgewise.states.trajectory import Journal, last_checkpoint, load_state
+from edgewise.states.branches import kept_steps, legs, length, measured_steps
+from edgewise.states.trajectory import Journal, Manifest, last_checkpoint, load_state
 from experiment import Experiment
 
 #: The parameters of the section `branch` that the states of a branch depend on, whatever its length.
@@ -27,23 +27,23 @@ def main(params: Params, seed: int, branch: str) -> None:
     last = length(branch, params.branch)
     journal.go_back_to(start.step + last)
     kept = kept_steps(branch, params.branch, last)
-    for optimizer, end in experiment.legs(branch):
+    parts = legs(branch, params.branch)
+    for leg in parts:
         run(
             experiment.objective,
-            optimizer,
+            experiment.optimizer_of(leg),
             experiment.tracked,
             journal,
-            last_step=start.step + end,
+            last_step=start.step + leg.end,
             due=kept.__contains__,
             label=branch,
             total=last,
         )
     equal_step, equal_time = measured_steps(branch, params.branch)
     steps = {"equal_step": equal_step, "equal_time": equal_time}
+    since_start = {held: [start.step + step for step in some] for held, some in steps.items()}
     write_rows(records_folder(seed, branch) / "steps.csv", journal.rows)
-    journal.publish(
-        checkpoints_folder(seed, branch), {held: [start.step + s for s in some] for held, some in steps.items()}
-    )
+    journal.publish(checkpoints_folder(seed, branch), Manifest(since_start, parts))
 
 
 if __name__ == "__main__":

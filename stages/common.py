@@ -1,17 +1,21 @@
 """What every stage script shares: where things lie, its command line, its parameters and its errors."""
 
 import argparse
+import io
 import json
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
 from edgewise.errors import EdgewiseError
 from edgewise.params import parse_params
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Content = TypeVar("Content")
 
@@ -79,6 +83,17 @@ def load(path: Path, parse: Callable[[bytes], Content]) -> Content:
         return parse(content)
     except EdgewiseError as error:
         raise EdgewiseError(f"{path}: {error}; `dvc repro` restores it") from error
+
+
+def load_table(path: Path) -> "pd.DataFrame":
+    """A table of records, or one clear error that names the file."""
+    import pandas as pd
+
+    content = read(path)
+    try:
+        return pd.read_csv(io.BytesIO(content))
+    except ValueError as error:
+        raise EdgewiseError(f"{path}: not a table, or a damaged one; `dvc repro` restores it") from error
 
 
 def code_of(stage: str) -> dict[str, bytes]:

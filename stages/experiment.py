@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from common import DATASET, code_of, load, prototypes_file, read
-from edgewise.branches import length
+from common import DATASET, checkpoints_folder, code_of, load, prototypes_file, read
 from edgewise.data.examples import Dataset
 from edgewise.data.files import Array
 from edgewise.data.groups import GROUPS, NATURAL, Prototypes, grouped_data
@@ -16,8 +15,10 @@ from edgewise.errors import EdgewiseError
 from edgewise.network.models import build_model, initial_theta
 from edgewise.network.objective import Objective
 from edgewise.params import Params
-from edgewise.states.flow import GradientFlow
-from edgewise.states.optimizers import Optimizer, build_optimizer
+from edgewise.states.branches import Leg, leg_before
+from edgewise.states.optimizers import Optimizer, State, build_optimizer
+from edgewise.states.pairs import consecutive
+from edgewise.states.trajectory import checkpoint_at, load_state, manifest_of
 
 
 class Experiment:
@@ -68,32 +69,17 @@ class Experiment:
         """The seed's initial parameters [P], on the device."""
         return initial_theta(self.model, self.params.model.init_scale, self.seed).to(self.device, self.dtype)
 
-    def legs(self, branch: str) -> list[tuple[Optimizer, int]]:
-        """The optimisers that a branch goes through, each with the number of steps since onset at which it ends."""
-        params, last = self.params.branch, length(branch, self.params.branch)
-        slower = self.optimizer.with_lr(params.exit_factor * self.optimizer.lr)
-        if branch == "exit":
-            return [(slower, last)]
-        if branch == "enter":
-            return [(slower, params.enter_step), (self.optimizer, last)]
-        if branch == "flow":
-            flow = GradientFlow(
-                self.optimizer.time_per_step,
-                self.params.optimizer.weight_decay,
-                gradient=self.objective.gradient,
-                tolerance=params.flow_tolerance,
-            )
-            return [(flow, last)]
-        return [(self.optimizer, last)]
+    def optimizer_of(self, leg: Leg) -> Optimizer:
+        """The optimiser of a part of a branch."""
+        return leg.optimizer(self.optimizer, self.objective.gradient)
 
-    def optimizer_before(self, run: str, steps: int) -> Optimizer:
-        """The optimiser that led to the state of a run so many steps after onset.
-
-        A branch begins in a state of another run. Measured with that run's optimiser, the state is the same in both.
-        """
-        if run == "base" or steps <= 0:
-            return self.optimizer
-        return next(optimizer for optimizer, end in self.legs(run) if steps <= end)
+    def pair(self, run: str, step: int) -> tuple[Optimizer, tuple[State, State]]:
+        """Both iterates of a run's checkpoint, and the optimiser that steps from the one to the other."""
+        folder = checkpoints_folder(self.seed, run)
+        t_star = manifest_of(checkpoints_folder(self.seed, "base")).all_steps()[-1]
+        optimizer = self.optimizer_of(leg_before(list(manifest_of(folder).legs), step - t_star))
+        state = load_state(checkpoint_at(folder, step), self.initial_theta())
+        return optimizer, consecutive(self.objective, optimizer, state)
 
     def fingerprint(self, stage: str, *parts: Any) -> str:
         """A digest of all that the numbers of a stage's run depend on: its code, data, parameters, and `parts`."""

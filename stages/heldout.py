@@ -6,8 +6,7 @@ from common import checkpoints_folder
 from edgewise.data.groups import GROUPS
 from edgewise.network.objective import Objective
 from edgewise.states.optimizers import State
-from edgewise.states.pairs import consecutive
-from edgewise.states.trajectory import checkpoint_at, last_checkpoint, load_state, steps_of
+from edgewise.states.trajectory import last_checkpoint, load_state, manifest_of
 from experiment import Experiment
 
 
@@ -50,14 +49,7 @@ class Unseen:
 
     def pairs(self, branch: str, every: int) -> list[tuple[State, State]]:
         """Both iterates of a branch's checkpoints, of those for either comparison every so many and the last."""
-        folder = checkpoints_folder(self.experiment.seed, branch)
         steps: set[int] = set()
-        for some in steps_of(folder).values():
+        for some in manifest_of(checkpoints_folder(self.experiment.seed, branch)).steps.values():
             steps |= {*some[::every], some[-1]}
-        t_star = self.onset().step
-        found = []
-        for step in sorted(steps):
-            state = load_state(checkpoint_at(folder, step), self.experiment.initial_theta())
-            optimizer = self.experiment.optimizer_before(branch, step - t_star)
-            found.append(consecutive(self.experiment.objective, optimizer, state))
-        return found
+        return [self.experiment.pair(branch, step)[1] for step in sorted(steps)]

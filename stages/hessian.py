@@ -11,8 +11,7 @@ from edgewise.dynamics.edge import measure_sharpness
 from edgewise.dynamics.eigen import EigenTracker
 from edgewise.measures.selectivity import measure_examples, measure_groups, rank_correlation
 from edgewise.params import Params
-from edgewise.states.pairs import consecutive
-from edgewise.states.trajectory import checkpoints, last_checkpoint, load_state
+from edgewise.states.trajectory import manifest_of
 from experiment import Experiment
 
 
@@ -26,15 +25,12 @@ def main(params: Params, seed: int, run: str) -> None:
     natural = objective.subset(experiment.natural)
     distance = experiment.data.train.distance[: len(natural)]
     tracker = EigenTracker(objective, params.hessian.top_k, tolerance=params.hessian.tolerance)
-    like = experiment.initial_theta()
-    t_star = load_state(last_checkpoint(checkpoints_folder(seed, "base")), like).step
 
     rows = []
     examples = defaultdict(list)
-    for path in tqdm(checkpoints(checkpoints_folder(seed, run)), desc=f"hessian {run}", unit="pair", disable=None):
-        state = load_state(path, like)
-        optimizer = experiment.optimizer_before(run, state.step - t_star)
-        pair = consecutive(objective, optimizer, state)
+    steps = manifest_of(checkpoints_folder(seed, run)).all_steps()
+    for step in tqdm(steps, desc=f"hessian {run}", unit="pair", disable=None):
+        optimizer, pair = experiment.pair(run, step)
         half_step = (pair[1].theta - pair[0].theta).norm().item() / 2
         for iterate, at in enumerate(pair):
             pairs = tracker.measure(at.theta, optimizer.preconditioner(at, objective.gradient(at.theta)))
@@ -48,8 +44,8 @@ def main(params: Params, seed: int, run: str) -> None:
             correlation, low, high = rank_correlation(distance, alignment)
             rows.append(
                 {
-                    "step": state.step,
-                    "time": state.time,
+                    "step": step,
+                    "time": pair[0].time,
                     "iterate": iterate,
                     "sharpness": sharpness.value,
                     "sharpness_standard_error": sharpness.standard_error,

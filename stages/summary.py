@@ -1,21 +1,22 @@
 """Compare the branches: who gains from the edge, over all seeds, and which claims of the paper hold."""
 
-import io
 import json
 
 import numpy as np
 import pandas as pd
 
-from common import METRICS, PROTOTYPES, TABLES, load, read, records_folder, stage, write_json
-from edgewise.data.files import unpack, write_table
-from edgewise.data.groups import GROUPS, NATURAL, Prototypes
+from common import DATASET, METRICS, TABLES, load, load_table, prototypes_file, read, records_folder, stage, write_json
+from edgewise.data.displacement import DIRECTIONS
+from edgewise.data.examples import Dataset
+from edgewise.data.files import Array, unpack, write_table
+from edgewise.data.groups import GROUPS, NATURAL, GroupedData, Prototypes, grouped_data
 from edgewise.dynamics.edge import RULE_COLUMN, rule_window
 from edgewise.errors import EdgewiseError
 from edgewise.inference.claims import as_markdown, in_short, judge
-from edgewise.inference.generalisation import evaluation_tables, ood_metrics, robustness_metrics
+from edgewise.inference.generalisation import CONDITIONS, evaluation_tables, ood_metrics, robustness_metrics
 from edgewise.inference.geometry import geometry_tables
 from edgewise.inference.metrics import control_metrics, edge_metrics, headline, selectivity_metrics
-from edgewise.inference.records import SeedRecords, Setting
+from edgewise.inference.records import SeedRecords, Setting, over_iterates
 from edgewise.inference.series import series_tables
 from edgewise.params import Params
 from edgewise.states.optimizers import build_optimizer
@@ -23,11 +24,15 @@ from edgewise.states.optimizers import build_optimizer
 
 def main(params: Params) -> None:
     require_verified_branches()
-    prototypes = load(PROTOTYPES, Prototypes.from_bytes)
-    seeds = {seed: load_seed(params, prototypes, seed) for seed in params.seeds}
+    dataset = load(DATASET, Dataset.from_bytes)
+    prototypes = {seed: load(prototypes_file(seed), Prototypes.from_bytes) for seed in params.seeds}
+    data = {seed: grouped_data(dataset, chosen) for seed, chosen in prototypes.items()}
+    seeds = {seed: load_seed(params, seed, prototypes[seed], data[seed]) for seed in params.seeds}
     claims = judge(params, seeds)
 
-    distances = (prototypes.control_coherent.distance, prototypes.control_random.distance)
+    distances = [
+        np.concatenate([getattr(d, f"control_{direction}").distance for d in data.values()]) for direction in DIRECTIONS
+    ]
     metrics = {
         "claims": {"claims": claims},
         "control": control_metrics(seeds, *distances),
@@ -41,7 +46,7 @@ def main(params: Params) -> None:
         write_json(METRICS / f"{name}.json", content)
     counted = in_short(claims)
     (METRICS / "claims.md").write_text(f"{as_markdown(claims, len(seeds))}\n{counted}\n")
-    for name, table in (geometry_tables(prototypes) | series_tables(seeds) | evaluation_tables(seeds)).items():
+    for name, table in (geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds)).items():
         write_table(TABLES / f"{name}.csv", table)
     print(f"{METRICS / 'claims.md'}: {counted}")
 
@@ -57,14 +62,22 @@ def require_verified_branches() -> None:
         )
 
 
-def load_seed(params: Params, prototypes: Prototypes, seed: int) -> SeedRecords:
+def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedData) -> SeedRecords:
     """The records of one seed."""
     optimizer = build_optimizer(params.optimizer)
     runs = ("base", *params.branches)
-    train = prototypes.train
+    train, strata = data.train, prototypes.strata
+    natural = train.group == NATURAL
+    distances = {group: train.distance[train.group == group] for group in GROUPS}
+    distances |= {name: train.distance[natural][prototypes.stratum == i] for i, name in enumerate(strata)}
+
+    def table(run: str, name: str) -> pd.DataFrame:
+        return load_table(records_folder(seed, run) / f"{name}.csv")
+
     return SeedRecords(
         setting=Setting(
             rule=params.edge.rule,
+            steps=params.branch.steps,
             alpha=params.alpha,
             windows={rule: rule_window(rule, optimizer) for rule in RULE_COLUMN},
             time_per_step=optimizer.time_per_step,
@@ -73,20 +86,28 @@ def load_seed(params: Params, prototypes: Prototypes, seed: int) -> SeedRecords:
             sharpness_every=params.edge.sharpness_every,
             enter_step=params.branch.enter_step,
         ),
-        steps={run: load_table(seed, run, "steps") for run in runs},
-        hessian={run: load_table(seed, run, "hessian") for run in runs},
-        examples={run: load(records_folder(seed, run) / "examples.npz", unpack)[0] for run in ("base", "baseline")},
-        distance=train.distance[train.group == NATURAL],
-        group_distance={group: float(np.median(train.distance[train.group == group])) for group in GROUPS},
-        control=load_table(seed, "base", "control"),
-        robustness={branch: load_table(seed, branch, "robustness") for branch in params.branches},
-        ood={branch: load_table(seed, branch, "ood") for branch in params.branches},
+        steps={run: table(run, "steps") for run in runs},
+        hessian={run: over_iterates(table(run, "hessian"), ["step"]) for run in runs},
+        examples={run: load_examples(seed, run) for run in ("base", "baseline")},
+        distance=train.distance[natural],
+        strata=strata,
+        median_distance={name: float(np.median(some)) for name, some in distances.items()},
+        shared=prototypes.shared(),
+        control=over_iterates(table("base", "control"), ["alpha"]),
+        robustness={
+            branch: over_iterates(table(branch, "robustness"), ["step", "norm", *CONDITIONS["robustness"]])
+            for branch in params.branches
+        },
+        ood={branch: over_iterates(table(branch, "ood"), ["step", *CONDITIONS["ood"]]) for branch in params.branches},
     )
 
 
-def load_table(seed: int, run: str, name: str) -> pd.DataFrame:
-    """One table of the records of a run."""
-    return pd.read_csv(io.BytesIO(read(records_folder(seed, run) / f"{name}.csv")))
+def load_examples(seed: int, run: str) -> dict[str, Array]:
+    """The measurements of single examples, averaged over both iterates of each checkpoint."""
+    arrays, _ = load(records_folder(seed, run) / "examples.npz", unpack)
+    first = arrays["iterate"] == 0
+    averaged = {name: (arrays[name][first] + arrays[name][~first]) / 2 for name in ("influence", "alignment")}
+    return {"step": arrays["step"][first], **averaged}
 
 
 if __name__ == "__main__":

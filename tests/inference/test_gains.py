@@ -16,7 +16,6 @@ from synthetic import (
     records,
 )
 
-from edgewise.branches import PAIRS
 from edgewise.data.groups import GROUPS
 from edgewise.inference.gains import (
     compared,
@@ -28,6 +27,7 @@ from edgewise.inference.gains import (
     since_branching,
     two_step_average,
 )
+from edgewise.states.branches import PAIRS
 
 
 def test_delta_loss_is_the_gain_without_the_oscillation():

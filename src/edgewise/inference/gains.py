@@ -5,11 +5,11 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
-from edgewise.branches import PAIRS
 from edgewise.data.files import Array
 from edgewise.data.groups import GROUPS
 from edgewise.inference.records import SeedRecords
 from edgewise.inference.tables import second_half
+from edgewise.states.branches import PAIRS
 
 LOSSES = [f"loss_{group}" for group in GROUPS]
 
@@ -51,7 +51,7 @@ def gains(records: SeedRecords, branch: str, held: Held) -> pd.Series:
 def predictor(records: SeedRecords, name: str, branch: str) -> Array:
     """A predictor of `PREDICTORS` of every group, averaged over the run at the edge since branching."""
     if name == "centroid_distance":
-        return np.array([records.group_distance[group] for group in GROUPS])
+        return np.array([records.median_distance[group] for group in GROUPS])
     table = (records.steps if name == "loss" else records.hessian)[PAIRS[branch][0]]
     return since_branching(records, table, branch)[[f"{name}_{group}" for group in GROUPS]].mean().to_numpy()
 

@@ -16,6 +16,7 @@ class Setting:
     Attributes
     ----------
     rule, windows : the onset rule that t* is by, and the steps over which each rule averages
+    steps : of the baseline; all branches cover the training time of so many of its steps
     alpha : displacement of the input-outliers
     time_per_step : training time of a step of the baseline
     threshold, exit_threshold : stability thresholds of the baseline and of the exit branch
@@ -24,6 +25,7 @@ class Setting:
     """
 
     rule: Rule
+    steps: int
     alpha: float
     windows: Mapping[Rule, int]
     time_per_step: float
@@ -35,7 +37,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class SeedRecords:
-    """What the runs of one seed recorded, as written; runs are named base, baseline, exit, ...
+    """What the runs of one seed recorded; runs are named base, baseline, exit, ...
+
+    What was measured at a checkpoint is the mean over its two iterates (`over_iterates`).
 
     Attributes
     ----------
@@ -43,7 +47,9 @@ class SeedRecords:
     steps, hessian : the step records and the measurements at checkpoints, by run
     examples : per-example arrays by run: step [T], influence [T, n], alignment [T, n] of the natural examples
     distance : [n], centroid distance of the natural examples
-    group_distance : median centroid distance by group
+    strata : the names of the strata of natural examples, tracked beside the groups
+    median_distance : median centroid distance by group and stratum
+    shared : trained images in common, by pair of groups
     control : at onset, by displacement
     robustness : by branch, columns step, time, subset, norm, attack, epsilon, examples, accuracy
     ood : by branch, columns step, time, shift, strength, examples, loss, accuracy
@@ -54,7 +60,9 @@ class SeedRecords:
     hessian: Mapping[str, pd.DataFrame]
     examples: Mapping[str, Mapping[str, Array]]
     distance: Array
-    group_distance: Mapping[str, float]
+    strata: tuple[str, ...]
+    median_distance: Mapping[str, float]
+    shared: Mapping[str, int]
     control: pd.DataFrame
     robustness: Mapping[str, pd.DataFrame]
     ood: Mapping[str, pd.DataFrame]
@@ -72,6 +80,15 @@ class SeedRecords:
     def at_alpha(self, column: str) -> float:
         """A column of the control at onset, for the displacement of this run."""
         return float(self.control.loc[self.control["alpha"] == self.setting.alpha, column].iloc[0])
+
+
+def over_iterates(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """The measurements of a table averaged over both iterates of each checkpoint, one row for each value of `keys`.
+
+    At the edge consecutive iterates lie on opposite sides of the valley: the average does not depend on the parity of
+    the checkpoint's step.
+    """
+    return table.drop(columns="iterate").groupby(keys, sort=False, as_index=False).mean()
 
 
 Seeds = Mapping[int, SeedRecords]

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,29 @@ from torch import Tensor
 
 from edgewise.data.files import Row, pack, unpack, write_atomically
 from edgewise.errors import EdgewiseError
+from edgewise.states.branches import Leg
 from edgewise.states.optimizers import State
 
-#: Beside the checkpoints of a complete run: the steps that there must be, by what they are for.
-MANIFEST = "steps.json"
+#: Beside the checkpoints of a complete run: what its `Manifest` says.
+MANIFEST = "run.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is to be known of a complete run beside its checkpoints.
+
+    Attributes
+    ----------
+    steps : the steps of the checkpoints that there must be, by what they are for
+    legs : the parts of a branch; none for the base run
+    """
+
+    steps: Mapping[str, Sequence[int]]
+    legs: Sequence[Leg] = ()
+
+    def all_steps(self) -> list[int]:
+        """Every step of which there is a checkpoint, in order."""
+        return sorted({step for some in self.steps.values() for step in some})
 
 
 class Journal:
@@ -80,18 +100,18 @@ class Journal:
             self.state = load_state(kept[-1], self.state.theta)
             self.rows = [row for row in self.rows if row["step"] <= self.state.step]
 
-    def publish(self, folder: Path, steps: Mapping[str, Sequence[int]]) -> None:
-        """Link the checkpoints of these steps into `folder`, in place of what was there, with the list of them."""
+    def publish(self, folder: Path, manifest: Manifest) -> None:
+        """Link the checkpoints that the manifest names into `folder`, in place of what was there, and add it."""
         beside = folder.with_name(folder.name + ".publishing")
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
-        for step in sorted({step for wanted in steps.values() for step in wanted}):
+        for step in manifest.all_steps():
             source = checkpoint_at(self.folder, step)
             try:
                 os.link(source, beside / source.name)
             except OSError:  # a file system without hard links
                 shutil.copyfile(source, beside / source.name)
-        write_atomically(beside / MANIFEST, (json.dumps(steps) + "\n").encode())
+        write_atomically(beside / MANIFEST, (json.dumps(asdict(manifest)) + "\n").encode())
         shutil.rmtree(folder, ignore_errors=True)
         beside.rename(folder)
 
@@ -122,8 +142,8 @@ class Journal:
         return True
 
 
-def steps_of(folder: Path) -> dict[str, list[int]]:
-    """The steps of a complete run's checkpoints, by what they are for, in order.
+def manifest_of(folder: Path) -> Manifest:
+    """What is known of a complete run.
 
     Raises
     ------
@@ -131,17 +151,18 @@ def steps_of(folder: Path) -> dict[str, list[int]]:
         If the run is not complete, or one of its checkpoints is missing.
     """
     try:
-        steps: dict[str, list[int]] = json.loads((folder / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
+        content = json.loads((folder / MANIFEST).read_text())
+        manifest = Manifest(content["steps"], [Leg(**leg) for leg in content["legs"]])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise EdgewiseError(f"{folder}: holds no checkpoints of a complete run; `dvc repro` makes them") from error
-    for step in {step for wanted in steps.values() for step in wanted}:
+    for step in manifest.all_steps():
         checkpoint_at(folder, step)
-    return steps
+    return manifest
 
 
 def last_checkpoint(folder: Path) -> Path:
-    """The last checkpoint of a complete run; raises as `steps_of` does."""
-    return checkpoint_at(folder, max(step for wanted in steps_of(folder).values() for step in wanted))
+    """The last checkpoint of a complete run; raises as `manifest_of` does."""
+    return checkpoint_at(folder, manifest_of(folder).all_steps()[-1])
 
 
 def checkpoint_at(folder: Path, step: int) -> Path:
@@ -159,8 +180,8 @@ def checkpoint_at(folder: Path, step: int) -> Path:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """All checkpoints of a complete run, in the order of their steps; raises as `steps_of` does."""
-    return [checkpoint_at(folder, step) for step in sorted({s for wanted in steps_of(folder).values() for s in wanted})]
+    """All checkpoints of a complete run, in the order of their steps; raises as `manifest_of` does."""
+    return [checkpoint_at(folder, step) for step in manifest_of(folder).all_steps()]
 
 
 def _file_of(step: int) -> str:

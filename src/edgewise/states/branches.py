@@ -4,10 +4,60 @@ All branches cover the same training time, that of `steps` steps of the baseline
 within the first `steps` steps of each, and at equal time, over the whole of each. Steps count from onset.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
 from edgewise.params import BranchParams
+from edgewise.states.flow import GradientFlow
+from edgewise.states.optimizers import Optimizer
 
 #: What a branch is compared with, as (the run at the edge, the run away from it). Each pair starts from one state.
 PAIRS = {"exit": ("baseline", "exit"), "flow": ("baseline", "flow"), "enter": ("enter", "exit")}
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A part of a branch with one step size.
+
+    Attributes
+    ----------
+    end : the step since onset at which it ends
+    lr_factor : on the step size
+    flow_tolerance : of the integrator, where the part follows gradient flow
+    """
+
+    end: int
+    lr_factor: float = 1.0
+    flow_tolerance: float | None = None
+
+    def optimizer(self, base: Optimizer, gradient: Callable[[Tensor], Tensor]) -> Optimizer:
+        """The optimiser of this part, from that of the base run and the gradient [P] as a function of theta [P]."""
+        if self.flow_tolerance is not None:
+            return GradientFlow(base.time_per_step, base.weight_decay, gradient=gradient, tolerance=self.flow_tolerance)
+        return base.with_lr(self.lr_factor * base.lr)
+
+
+def legs(branch: str, params: BranchParams) -> list[Leg]:
+    """The parts of a branch, one after the other."""
+    last = length(branch, params)
+    if branch == "exit":
+        return [Leg(last, params.exit_factor)]
+    if branch == "enter":
+        return [Leg(params.enter_step, params.exit_factor), Leg(last)]
+    if branch == "flow":
+        return [Leg(last, flow_tolerance=params.flow_tolerance)]
+    return [Leg(last)]
+
+
+def leg_before(legs: list[Leg], steps: int) -> Leg:
+    """The part that led to the state so many steps after onset.
+
+    A branch begins in a state of another run. Measured with the optimiser that led to it, the state is the same in
+    both: at onset, and before it, that is the optimiser of the base run.
+    """
+    return Leg(0) if steps <= 0 else next(leg for leg in legs if steps <= leg.end)
 
 
 def length(branch: str, params: BranchParams) -> int:
