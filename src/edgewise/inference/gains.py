@@ -1,5 +1,11 @@
-"""Who gains from the edge: differences of loss between branches, and what may predict them."""
+"""Who gains from the edge: differences of loss between branches, and what may predict them.
 
+Two comparisons: at equal step, within the first `steps` steps of each branch, and at equal training time, over all of
+it. In each, the branch is *settled* in the later half; before the oscillation has grown it is in the *transient*, which
+lasts until the amplitude of the oscillation first reaches its mean over the later half (`transient`).
+"""
+
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -11,14 +17,19 @@ from edgewise.inference.records import SeedRecords
 from edgewise.inference.tables import second_half
 from edgewise.states.branches import PAIRS
 
-LOSSES = [f"loss_{group}" for group in GROUPS]
-
 #: What is held equal where branches are compared: the number of steps (the paper's way), or the training time.
 Held = Literal["step", "time"]
 HELD: tuple[Held, ...] = get_args(Held)
 
-#: What may predict who gains: curvature influence is the paper's claim, the others are its rivals.
+#: The parts of a branch over which a difference is averaged.
+Part = Literal["settled", "transient"]
+
+#: What may tell who gains: curvature influence is the paper's claim, the others are its rivals.
 PREDICTORS = ("curvature_influence", "gradient_norm", "loss", "centroid_distance")
+
+#: When a predictor is measured: at the last pair of iterates before onset, when no branch has begun; or as the mean
+#: along the run at the edge, which has seen the outcome and only describes.
+When = Literal["before_onset", "along_branch"]
 
 
 def compared(records: SeedRecords) -> list[str]:
@@ -26,34 +37,57 @@ def compared(records: SeedRecords) -> list[str]:
     return [branch for branch in records.branches if branch in PAIRS]
 
 
-def delta_loss(records: SeedRecords, branch: str, held: Held) -> pd.DataFrame:
-    """Delta l_k(t), two-step averaged, one column a group; positive: the group gains from the edge (figure 4).
+def delta_loss(records: SeedRecords, branch: str, held: Held, names: Sequence[str] = GROUPS) -> pd.DataFrame:
+    """Delta l_k(t), two-step averaged, one column a group or stratum; positive: it gains from the edge (figure 4).
 
-    Indexed by steps since branching, or by the time since then in steps of the baseline.
+    Indexed by steps since branching, or by the time since then in steps of the baseline: of the first of the two steps.
     """
     at_edge, away = (since_branching(records, records.steps[run], branch) for run in PAIRS[branch])
-    losses = [run[LOSSES].to_numpy() for run in (at_edge, away)]
+    columns = [f"loss_{name}" for name in names]
+    losses = [run[columns].to_numpy() for run in (at_edge, away)]
     if held == "step":
-        values = difference_at_equal_step(*losses)
+        shared = min(records.setting.steps + 1, *map(len, losses))
+        values = difference_at_equal_step(losses[0][:shared], losses[1][:shared])
         index = pd.RangeIndex(len(values), name="step")
     else:
         times = [run["time"].to_numpy() - run["time"].iloc[0] for run in (at_edge, away)]
         time, values = difference_at_equal_time(losses[0], times[0], losses[1], times[1])
         index = pd.Index(np.round(time / records.setting.time_per_step - 0.5).astype(int), name="step")
-    return pd.DataFrame(values, columns=list(GROUPS), index=index)
+    return pd.DataFrame(values, columns=list(names), index=index)
 
 
-def gains(records: SeedRecords, branch: str, held: Held) -> pd.Series:
-    """Delta l_k of every group, averaged over the later half of the branch."""
-    return second_half(delta_loss(records, branch, held)).mean()
+def transient(records: SeedRecords) -> int:
+    """Steps from onset until the amplitude of the baseline's oscillation first reaches its mean over the later half."""
+    amplitude = records.steps["baseline"]["oscillation"].to_numpy()[1:]
+    level = amplitude[len(amplitude) // 2 :].mean()
+    return int(np.flatnonzero(amplitude >= level)[0]) + 1
 
 
-def predictor(records: SeedRecords, name: str, branch: str) -> Array:
-    """A predictor of `PREDICTORS` of every group, averaged over the run at the edge since branching."""
+def gains(
+    records: SeedRecords, branch: str, held: Held, names: Sequence[str] = GROUPS, part: Part = "settled"
+) -> pd.Series:
+    """Delta l_k of every group or stratum, averaged over the settled part of the branch or over the transient."""
+    table = delta_loss(records, branch, held, names)
+    if part == "settled":
+        return second_half(table).mean()
+    early = table[table.index < transient(records)]
+    return early.mean() if len(early) else table.iloc[0]
+
+
+def predictor(
+    records: SeedRecords, name: str, branch: str, names: Sequence[str] = GROUPS, when: When = "before_onset"
+) -> Array:
+    """A predictor of `PREDICTORS` of every group or stratum."""
     if name == "centroid_distance":
-        return np.array([records.median_distance[group] for group in GROUPS])
-    table = (records.steps if name == "loss" else records.hessian)[PAIRS[branch][0]]
-    return since_branching(records, table, branch)[[f"{name}_{group}" for group in GROUPS]].mean().to_numpy()
+        return np.array([records.median_distance[each] for each in names])
+    columns = [f"{name}_{each}" for each in names]
+    kind = "steps" if name == "loss" else "hessian"
+    if when == "along_branch":
+        return since_branching(records, getattr(records, kind)[PAIRS[branch][0]], branch)[columns].mean().to_numpy()
+    base = getattr(records, kind)["base"].set_index("step")[columns]
+    if kind == "steps":  # the mean over the pair, as of what is measured
+        return base.loc[records.t_star - 1 : records.t_star].mean().to_numpy()
+    return base.loc[: records.t_star - 1].iloc[-1].to_numpy()
 
 
 def since_branching(records: SeedRecords, table: pd.DataFrame, branch: str) -> pd.DataFrame:
@@ -64,7 +98,7 @@ def since_branching(records: SeedRecords, table: pd.DataFrame, branch: str) -> p
 def two_step_average(series: Array) -> Array:
     """(s[t] + s[t+1]) / 2 for a series [T, ...], as [T-1, ...].
 
-    At the edge consecutive iterates sit on opposite walls of the valley; a single step's value flips with its parity.
+    At the edge consecutive iterates lie on opposite sides of the valley; a single step's value depends on its parity.
     """
     return (series[:-1] + series[1:]) / 2
 
@@ -94,8 +128,10 @@ def difference_at_equal_time(
     ]
     first = max(time[0] for time, _ in runs)
     last = min(time[-1] for time, _ in runs)
+    # The times are sums of rounded steps.
+    rounding = 1e-9 * max(abs(last), 1.0)
     coarse = max(runs, key=lambda run: float(np.diff(run[0]).mean()))[0]
-    times = coarse[(coarse >= first) & (coarse <= last)]
+    times = coarse[(coarse >= first - rounding) & (coarse <= last + rounding)]
     on_times = [
         np.stack([np.interp(times, time, losses[:, group]) for group in range(losses.shape[1])], axis=1)
         for time, losses in runs
