@@ -83,11 +83,14 @@ def predictor(
     columns = [f"{name}_{each}" for each in names]
     kind = "steps" if name == "loss" else "hessian"
     if when == "along_branch":
-        return since_branching(records, getattr(records, kind)[PAIRS[branch][0]], branch)[columns].mean().to_numpy()
-    base = getattr(records, kind)["base"].set_index("step")[columns]
-    if kind == "steps":  # the mean over the pair, as of what is measured
-        return base.loc[records.t_star - 1 : records.t_star].mean().to_numpy()
-    return base.loc[: records.t_star - 1].iloc[-1].to_numpy()
+        measured = since_branching(records, getattr(records, kind)[PAIRS[branch][0]], branch)[columns].mean()
+    else:
+        base: pd.DataFrame = getattr(records, kind)["base"].set_index("step")[columns]
+        # Of losses the mean over the pair, as of all that is measured at a checkpoint.
+        pair = base.loc[records.t_star - 1 : records.t_star]
+        measured = pair.mean() if kind == "steps" else base.loc[: records.t_star - 1].iloc[-1]
+    found: Array = measured.to_numpy()
+    return found
 
 
 def since_branching(records: SeedRecords, table: pd.DataFrame, branch: str) -> pd.DataFrame:
