@@ -1,12 +1,17 @@
-# Each target sets up what it needs; nothing has to be done by hand.
+# Each target sets up what it needs; nothing has to be done by hand. `make` or `make help` lists the targets.
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
-.PHONY: repro test lint clean
+.DEFAULT_GOAL := help
+.PHONY: help repro test lint clean
 
-repro: $(VENV)/installed  ## run the pipeline: take the data to the edge, branch, measure, summarise
+help:                     ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F ': ' '{printf "make %-6s %s\n", $$1, $$2}'
+
+repro: $(VENV)/installed  ## run the pipeline; the last line counts the claims that hold, fail, are undecided
 	dvc repro
+	@echo "metrics/claims.md: $$(tail -n 1 metrics/claims.md)"
 
 test: $(VENV)/installed   ## run the tests
 	python -m pytest
@@ -16,10 +21,11 @@ lint: $(VENV)/installed   ## check style and types
 	ruff format --check .
 	mypy
 
+# The environment, made again when what it is made of changes. It takes 6 GB.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-clean:                    ## remove the virtual environment and everything computed
+clean:                    ## remove the virtual environment and data/; metrics, plots and the cache of DVC stay
 	rm -rf $(VENV) data

@@ -10,28 +10,25 @@ from edgewise.data.files import write_atomically
 from edgewise.data.groups import Prototypes
 from edgewise.params import Params
 from edgewise.plotting import FIGURES as MADE_OF_TABLES
-from edgewise.plotting import IMAGES, About, draw, house_style, to_png
-from edgewise.plotting.geometry import examples
+from edgewise.plotting import IMAGES, Captions, draw, draw_images, to_png
 
 
 def main(params: Params) -> None:
-    about = about_run(params)
+    captions = run_captions(params)
     tables = read_tables()
     for name in MADE_OF_TABLES:
-        write_atomically(FIGURES / f"{name}.png", to_png(draw(name, tables, about)))
+        write_atomically(FIGURES / f"{name}.png", to_png(draw(name, tables, captions)))
     prototypes, dataset = load(PROTOTYPES, Prototypes.from_bytes), load(DATASET, Dataset.from_bytes)
-    with house_style():
-        images = examples(prototypes.train, dataset, about)
-    write_atomically(FIGURES / f"{IMAGES}.png", to_png(images))
+    write_atomically(FIGURES / f"{IMAGES}.png", to_png(draw_images(prototypes.train, dataset, captions)))
 
 
-def about_run(params: Params) -> About:
+def run_captions(params: Params) -> Captions:
     """What every caption says of the run, in the words of params.yaml."""
     data = params.dataset
     pair = " / ".join(map(str, data.classes))
     training = f"{params.model.name}, {params.loss}, {params.optimizer.name}"
     setting = f"{data.name}, classes {pair}, n = {data.n}; {training}; α = {params.alpha:g}"
-    return About(setting if params.direction == "coherent" else f"{setting} in random directions", params.seeds)
+    return Captions(setting if params.direction == "coherent" else f"{setting} in random directions", params.seeds)
 
 
 def read_tables() -> dict[str, pd.DataFrame]:

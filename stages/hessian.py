@@ -10,8 +10,7 @@ from edgewise.data.files import pack, write_atomically, write_rows
 from edgewise.data.groups import NATURAL
 from edgewise.dynamics.edge import measure_sharpness
 from edgewise.dynamics.eigen import EigenTracker
-from edgewise.inference.intervals import bootstrap_spearman
-from edgewise.measures.selectivity import measure_examples, measure_groups
+from edgewise.measures.selectivity import measure_examples, measure_groups, rank_correlation
 from edgewise.params import Params
 from edgewise.states.optimizers import build_optimizer
 from edgewise.states.trajectory import checkpoints, load_state
@@ -39,7 +38,7 @@ def main(params: Params, seed: int, run: str) -> None:
         sharpness = measure_sharpness(objective, optimizer, state, pairs)
         v1 = pairs.vectors[0]
         influence, alignment = measure_examples(natural, state.theta, v1)
-        correlation = bootstrap_spearman(distance, alignment)
+        correlation, low, high = rank_correlation(distance, alignment)
         rows.append(
             {
                 "step": state.step,
@@ -49,9 +48,9 @@ def main(params: Params, seed: int, run: str) -> None:
                 "largest_eigenvalue": pairs.values[0].item(),
                 **{f"eigenvalue_{i}": value.item() for i, value in enumerate(pairs.values[1:], start=2)},
                 **measure_groups(objectives, state.theta, pairs.vectors, objective.sharpness_gradient(state.theta, v1)),
-                "centroid_correlation": correlation.estimate,
-                "centroid_correlation_low": correlation.low,
-                "centroid_correlation_high": correlation.high,
+                "centroid_correlation": correlation,
+                "centroid_correlation_low": low,
+                "centroid_correlation_high": high,
             }
         )
         for name, values in (("step", state.step), ("influence", influence), ("alignment", alignment)):

@@ -7,7 +7,7 @@ from edgewise.data.files import write_rows
 from edgewise.data.pixels import PixelSpace
 from edgewise.network.objective import Objective
 from edgewise.params import Params
-from edgewise.unseen.shifts import loss_and_accuracy, shifted_inputs
+from edgewise.unseen.shifts import shifted_inputs
 from experiment import Experiment
 from heldout import Unseen
 
@@ -22,7 +22,7 @@ def main(params: Params, seed: int, branch: str) -> None:
 
     def evaluate(shift: str, strength: float, objective: Objective) -> None:
         for state in states:
-            loss, accuracy = loss_and_accuracy(objective, state.theta)
+            loss, accuracy = objective.loss_and_accuracy(state.theta)
             rows.append(
                 {
                     "step": state.step,

@@ -11,7 +11,7 @@ from edgewise.data.files import unpack, write_table
 from edgewise.data.groups import GROUPS, NATURAL, Prototypes
 from edgewise.dynamics.edge import RULE_COLUMN, rule_window
 from edgewise.errors import EdgewiseError
-from edgewise.inference.claims import as_markdown, judge
+from edgewise.inference.claims import as_markdown, in_short, judge
 from edgewise.inference.generalisation import evaluation_tables, ood_metrics, robustness_metrics
 from edgewise.inference.geometry import geometry_tables
 from edgewise.inference.metrics import control_metrics, edge_metrics, headline, selectivity_metrics
@@ -39,9 +39,11 @@ def main(params: Params) -> None:
     metrics["summary"] = headline(metrics)
     for name, content in metrics.items():
         write_json(METRICS / f"{name}.json", content)
-    (METRICS / "claims.md").write_text(as_markdown(claims, len(seeds)))
+    counted = in_short(claims)
+    (METRICS / "claims.md").write_text(f"{as_markdown(claims, len(seeds))}\n{counted}\n")
     for name, table in (geometry_tables(prototypes) | series_tables(seeds) | evaluation_tables(seeds)).items():
         write_table(TABLES / f"{name}.csv", table)
+    print(f"{METRICS / 'claims.md'}: {counted}")
 
 
 def require_verified_branches() -> None:

@@ -1,14 +1,15 @@
 """Records of runs written by hand, with effects that are known: what the comparison of branches is tested on."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.groups import GROUPS
 from edgewise.dynamics.edge import Rule
-from edgewise.inference.comparison import SeedRecords, Setting
+from edgewise.inference.records import SeedRecords, Setting
 
 LR, THRESHOLD, EXIT_THRESHOLD = 0.1, 20.0, 200.0
 T_STAR, STEPS, SPACING, ENTER_STEP = 6, 8, 4, 4
@@ -31,6 +32,11 @@ GROUP_DISTANCE = by_group(4.0, 6.0, 4.5, 9.0)
 FLOW, ENTER_SHARE = by_group(0.3, 0.4, -0.1, -0.2), 0.25
 
 CONTROL_ALPHAS = [0.0, 3.0, 10.0]
+
+#: What is evaluated on unseen data: budgets of the attacks, lengths of the displacement, severities of the corruptions.
+EPSILONS, ALPHAS, SEVERITIES = (0.0, 8.0, 16.0), (0.0, 3.0, 10.0), (0, 1, 2)
+#: Training time at onset, by the clock of the evaluations.
+TIME_AT_ONSET = 7.0
 
 
 def steps_table(
@@ -84,28 +90,50 @@ def examples_of(steps: list[int], seed: int) -> dict[str, np.ndarray]:
     return {"step": np.array(steps), "influence": rng.uniform(size=shape), "alignment": rng.uniform(size=shape)}
 
 
-def dominance_table(seed: int, gain: Mapping[str, float], influence: Mapping[str, float]) -> pd.DataFrame:
-    """Who is at an advantage on unseen data: here, each group as in training."""
-    share = {group: value / sum(influence.values()) for group, value in influence.items()}
-    dominant = max(share, key=lambda group: share[group])
-    evaluated = {
-        "adversarial_test": "boundary",
-        "displaced_test": "input_outlier",
-        **{f"heldout_{group}": group for group in GROUPS},
-    }
-    rows = [
-        {
-            "seed": seed,
-            "evaluation": name,
-            "group": group,
-            "influence_share": share[group],
-            "dominant_group": dominant,
-            "dominates": group == dominant,
-            "advantage": gain[group],
-            "advantage_equal_time": 2 * gain[group],
-        }
-        for name, group in evaluated.items()
-    ]
+def robustness_table(first: int, since_onset: Sequence[int], lr: float, worse: Mapping[str, float]) -> pd.DataFrame:
+    """Accuracy = 0.8 - worse - epsilon/100 + step/1000; FGSM 0.05 above; each subset 0.01 above the one before.
+
+    `worse` is by group; test data are attacked towards the boundary group.
+    """
+    return pd.DataFrame(
+        [
+            {
+                "step": first + step,
+                "time": TIME_AT_ONSET + lr * step,
+                "subset": subset,
+                "norm": "linf",
+                "attack": attack,
+                "epsilon": epsilon,
+                "examples": 10,
+                "accuracy": 0.8
+                - worse["boundary" if subset == "test" else subset]
+                - epsilon / 100
+                + step / 1000
+                + 0.05 * (attack == "fgsm")
+                + 0.01 * i,
+            }
+            for step in since_onset
+            for i, subset in enumerate(("test", *GROUPS))
+            for epsilon in EPSILONS
+            for attack in ("fgsm", "pgd")
+        ]
+    )
+
+
+def ood_table(first: int, since_onset: Sequence[int], lr: float, worse: Mapping[str, float]) -> pd.DataFrame:
+    """Loss = (0.2 + worse) * (1 + strength) + step/100, accuracy 1 less a tenth of the loss.
+
+    `worse` is by group; displaced test data are input-outliers, and so, for once, are corrupted ones.
+    """
+    shifts = [(f"heldout_{group}", 0.0, group) for group in GROUPS]
+    shifts += [(direction, alpha, "input_outlier") for direction in DIRECTIONS for alpha in ALPHAS]
+    shifts += [(name, severity, "input_outlier") for name in ("gaussian_noise", "contrast") for severity in SEVERITIES]
+    rows = []
+    for shift, strength, group in shifts:
+        for step in since_onset:
+            loss = (0.2 + worse[group]) * (1 + strength) + step / 100
+            where = {"step": first + step, "time": TIME_AT_ONSET + lr * step, "shift": shift, "strength": strength}
+            rows.append({**where, "examples": 10, "loss": loss, "accuracy": 1 - loss / 10})
     return pd.DataFrame(rows)
 
 
@@ -121,7 +149,6 @@ def records(
     rule: Rule = "secant",
     exit_threshold: float = EXIT_THRESHOLD,
     jitter: float = 0.0,
-    seed: int = 0,
 ) -> SeedRecords:
     """One seed's records: the exit branch loses `scale * gain`, `jitter` tells the seeds apart in all else."""
     onset = [T_STAR, T_STAR + 4, T_STAR + 8]
@@ -156,6 +183,14 @@ def records(
         name for name in hessian["enter"] if name.startswith("curvature_influence_") and name[20:] in GROUPS
     ]:
         hessian["enter"].loc[hessian["enter"]["step"] < T_STAR + ENTER_STEP, column] = 100 * away[column[20:]]
+    # On unseen data every group is better or worse off than at the edge as it is in training.
+    unseen = {
+        "baseline": (LR, dict.fromkeys(GROUPS, 0.0)),
+        "exit": (slow, shift),
+        "enter": (LR, entered),
+        "flow": (LR, FLOW),
+    }
+    evaluated = [step - T_STAR for step in onset]
     runs = ("base", *branches)
     return SeedRecords(
         setting=Setting(
@@ -174,5 +209,6 @@ def records(
         distance=np.random.default_rng(2).permutation(NATURALS) + 1.0,
         group_distance=GROUP_DISTANCE,
         control=control_table(jitter),
-        dominance=dominance_table(seed, shift, influence),
+        robustness={run: robustness_table(T_STAR, evaluated, *unseen[run]) for run in branches},
+        ood={run: ood_table(T_STAR, evaluated, *unseen[run]) for run in branches},
     )

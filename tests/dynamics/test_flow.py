@@ -54,8 +54,8 @@ def test_the_flow_on_a_quadratic_is_the_matrix_exponential_to_the_tolerance(basi
     flow = GradientFlow(lr, decay, gradient=Counted(hessian), tolerance=tolerance)
     state = after(flow, start, steps)
     expected = expm(-(hessian + decay * np.eye(SIZE)) * lr * steps) @ start.numpy()
-    way = np.linalg.norm(expected - start.numpy())
-    assert np.linalg.norm(state.theta.numpy() - expected) < tolerance * way
+    displacement = np.linalg.norm(expected - start.numpy())
+    assert np.linalg.norm(state.theta.numpy() - expected) < tolerance * displacement
     assert (state.step, state.time) == (steps, pytest.approx(lr * steps))
 
 
@@ -67,8 +67,8 @@ def test_a_step_far_beyond_stability_is_refused_and_refined(basis, start, stiffn
     gradient = Counted(hessian)
     state = after(GradientFlow(lr, gradient=gradient, tolerance=1e-2), start, steps)
     expected = expm(-hessian * lr * steps) @ start.numpy()
-    way = np.linalg.norm(expected - start.numpy())
-    assert np.linalg.norm(state.theta.numpy() - expected) < 0.02 * way
+    displacement = np.linalg.norm(expected - start.numpy())
+    assert np.linalg.norm(state.theta.numpy() - expected) < 0.02 * displacement
     # Dormand and Prince's pair is stable up to 3.3, and a step of it takes 6 evaluations.
     assert gradient.calls > steps * stiffness / 3.3 * 6
 

@@ -7,8 +7,8 @@ import pytest
 from synthetic import GAIN, GROUPS, INFLUENCE, by_group, records
 
 from edgewise.inference.claims import CLAIMS, Claim, as_markdown, fading_of_the_input_outliers, judge
-from edgewise.inference.comparison import SeedRecords
 from edgewise.inference.intervals import Interval
+from edgewise.inference.records import SeedRecords
 from edgewise.params import Params, parse_params
 
 NAN = math.nan
@@ -17,7 +17,7 @@ NAN = math.nan
 def seeds_of(count: int, sign: float = 1.0, **changes: object) -> dict[int, SeedRecords]:
     """Seeds that differ a little, with all gains times `sign`."""
     return {
-        seed: records(sign * (1 + 0.1 * seed), jitter=0.01 * seed, seed=seed, **changes)  # type: ignore[arg-type]
+        seed: records(sign * (1 + 0.1 * seed), jitter=0.01 * seed, **changes)  # type: ignore[arg-type]
         for seed in range(count)
     }
 
@@ -94,7 +94,7 @@ def test_each_gain_is_judged_by_itself(three):
 
 
 def test_gains_that_differ_in_sign_between_seeds_are_undecided():
-    mixed = {seed: records((-1.0) ** seed, jitter=0.01 * seed, seed=seed) for seed in range(3)}
+    mixed = {seed: records((-1.0) ** seed, jitter=0.01 * seed) for seed in range(3)}
     assert set(verdicts(mixed, "4").values()) == {"undecided"}
 
 
@@ -152,6 +152,10 @@ def test_the_statistics_are_those_of_the_records(three):
     assert rows["sharpness coupling follows curvature influence (rank correlation)"] == pytest.approx(1)
     gain = "the input-outlier group gains from the edge, at equal step"
     assert rows[gain] == pytest.approx(1.1 * GAIN["input_outlier"])
+    # On unseen data as in training; the loss of displaced test data grows with 1 + alpha, up to 10.
+    assert rows["the edge branch is more accurate under attack"] == pytest.approx(1.1 * GAIN["boundary"])
+    displaced = "the edge branch has the smaller loss on far displaced test inputs"
+    assert rows[displaced] == pytest.approx(11 * 1.1 * GAIN["input_outlier"])
 
 
 @pytest.mark.parametrize(

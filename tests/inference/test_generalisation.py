@@ -1,75 +1,50 @@
 """From the records of robustness and ood to metrics and plot tables: on made-up records with known answers."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic import ALPHAS, EPSILONS, EXIT_THRESHOLD, SEVERITIES, ood_table, records, robustness_table
 
 from edgewise.data.groups import GROUPS
 from edgewise.inference.generalisation import (
-    Evaluations,
-    dominance_pairs,
+    compare_branches,
+    dominance,
     equal_time_difference,
-    evaluation_plots,
+    evaluation_tables,
     ood_metrics,
     robustness_metrics,
     summarise,
 )
+from edgewise.inference.records import SeedRecords
 
-EPSILONS, ALPHAS, SEVERITIES = (0.0, 8.0, 16.0), (0.0, 3.0, 10.0), (0, 1, 2)
 #: Checkpoints since onset; the later half is the last two.
 SINCE_ONSET = (0, 10, 20, 30)
 
 
-def robustness_table(onset: int, lr: float, level: float) -> pd.DataFrame:
-    """Accuracy = level - epsilon/100 + step/1000; FGSM 0.05 above; each group 0.01 above the one before."""
-    return pd.DataFrame(
-        [
-            {
-                "step": onset + step,
-                "time": 7.0 + lr * step,
-                "subset": subset,
-                "norm": "linf",
-                "attack": attack,
-                "epsilon": epsilon,
-                "examples": 10,
-                "accuracy": level - epsilon / 100 + step / 1000 + 0.05 * (attack == "fgsm") + 0.01 * i,
-            }
-            for step in SINCE_ONSET
-            for i, subset in enumerate(("test", *GROUPS))
-            for epsilon in EPSILONS
-            for attack in ("fgsm", "pgd")
-        ]
-    )
-
-
-def ood_table(onset: int, lr: float, level: float) -> pd.DataFrame:
-    """Loss = level * (1 + strength) + step/100, accuracy 1 less a tenth of the loss."""
-    shifts = [(f"heldout_{group}", 0) for group in GROUPS]
-    shifts += [(direction, alpha) for direction in ("coherent", "random") for alpha in ALPHAS]
-    shifts += [(corruption, severity) for corruption in ("gaussian_noise", "contrast") for severity in SEVERITIES]
-    rows = []
-    for shift, strength in shifts:
-        for step in SINCE_ONSET:
-            loss = level * (1 + strength) + step / 100
-            where = {"step": onset + step, "time": 7.0 + lr * step, "shift": shift, "strength": strength}
-            rows.append({**where, "examples": 10, "loss": loss, "accuracy": 1 - loss / 10})
-    return pd.DataFrame(rows)
-
-
-def evaluations(onset: int, gain: float, t_star_star: int | None = None) -> Evaluations:
+def evaluated(onset: int, gain: float, t_star_star: int | None = None, exit_lr: float = 0.01) -> SeedRecords:
     """The baseline is better than the exit branch by `gain`, in accuracy and in loss."""
-    return Evaluations(
-        robustness={"baseline": robustness_table(onset, 0.1, 0.8), "exit": robustness_table(onset, 0.01, 0.8 - gain)},
-        ood={"baseline": ood_table(onset, 0.1, 0.2), "exit": ood_table(onset, 0.01, 0.2 + gain)},
-        t_star_star=t_star_star,
+    one = records()
+    step = np.arange(onset, onset + SINCE_ONSET[-1] + 1)
+    reached = np.zeros(len(step), bool) if t_star_star is None else step >= t_star_star
+    sides = {"baseline": (0.1, dict.fromkeys(GROUPS, 0.0)), "exit": (exit_lr, dict.fromkeys(GROUPS, gain))}
+    return replace(
+        one,
+        steps={
+            "base": pd.DataFrame({"step": [0, onset], "secant_sharpness": [5.0, 20.0]}),
+            "baseline": pd.DataFrame({"step": step, "secant_sharpness": 20.0}),
+            "exit": pd.DataFrame({"step": step, "secant_sharpness": np.where(reached, EXIT_THRESHOLD, 30.0)}),
+        },
+        robustness={branch: robustness_table(onset, SINCE_ONSET, *side) for branch, side in sides.items()},
+        ood={branch: ood_table(onset, SINCE_ONSET, *side) for branch, side in sides.items()},
     )
 
 
 @pytest.fixture
-def seeds() -> dict[int, Evaluations]:
-    return {0: evaluations(100, 0.1), 1: evaluations(200, 0.3)}
+def seeds() -> dict[int, SeedRecords]:
+    return {0: evaluated(100, 0.1), 1: evaluated(200, 0.3)}
 
 
 def test_robustness_metrics(seeds):
@@ -90,7 +65,7 @@ def test_robustness_metrics(seeds):
 
 
 def test_only_seeds_with_a_second_onset_count_after_it():
-    seeds = {0: evaluations(100, 0.1, t_star_star=115), 1: evaluations(200, 0.3)}
+    seeds = {0: evaluated(100, 0.1, t_star_star=115), 1: evaluated(200, 0.3)}
     metrics = robustness_metrics(seeds)
     assert metrics["seeds_after_t_star_star"] == [0]
     after = metrics["accuracy"]["test"]["0"]["after_t_star_star"]
@@ -100,7 +75,7 @@ def test_only_seeds_with_a_second_onset_count_after_it():
 
 
 def test_second_onset_at_the_last_checkpoint():
-    only = evaluations(100, 0.1, t_star_star=130).phase("after_t_star_star", "robustness", "accuracy")
+    only = compare_branches(evaluated(100, 0.1, t_star_star=130), "after_t_star_star", "robustness", "accuracy")
     assert only is not None
     assert only.loc[("test", "pgd", 0.0), "exit"] == pytest.approx(0.7 + 0.03)
 
@@ -129,55 +104,56 @@ def test_equal_time_compares_what_has_moved_as_far():
 
 
 def test_equal_time_at_equal_step_sizes_is_the_late_difference():
-    one = Evaluations(
-        robustness={"baseline": robustness_table(5, 0.1, 0.8), "exit": robustness_table(5, 0.1, 0.7)},
-        ood={"baseline": ood_table(5, 0.1, 0.2), "exit": ood_table(5, 0.1, 0.3)},
-        t_star_star=None,
-    )
+    one = evaluated(5, 0.1, exit_lr=0.1)
     for kind, value in (("robustness", "accuracy"), ("ood", "loss")):
-        late, equal_time = (one.phase(phase, kind, value)["baseline_minus_exit"] for phase in ("late", "equal_time"))
+        late, equal_time = (
+            compare_branches(one, phase, kind, value)["baseline_minus_exit"] for phase in ("late", "equal_time")
+        )
         np.testing.assert_allclose(equal_time[late.index], late)
 
 
-def test_plots(seeds):
-    plots = evaluation_plots(seeds, {0: 100, 1: 200})
-    assert set(plots) == {"robustness", "robustness_epsilon", "ood", "corruptions"}
+def test_evaluation_tables(seeds):
+    tables = evaluation_tables(seeds)
+    assert set(tables) == {"robustness", "robustness_epsilon", "ood", "corruptions"}
     for name, index, rows in (
         ("robustness", "step", SINCE_ONSET),
         ("robustness_epsilon", "epsilon", EPSILONS),
         ("ood", "alpha", ALPHAS),
         ("corruptions", "severity", SEVERITIES),
     ):
-        table = plots[name]
+        table = tables[name]
         assert table.index.name == index
         assert tuple(table.index) == rows
         numbers = [c for c in table.columns if not c.endswith(("_low", "_high")) and c != "norm"]
         assert {f"{c}{end}" for c in numbers for end in ("", "_low", "_high")} == set(table.columns) - {"norm"}
-    assert plots["robustness"].loc[20, "exit_eps16"] == pytest.approx(0.8 - 0.2 - 0.16 + 0.02)
-    assert set(plots["robustness_epsilon"]["norm"]) == {"linf"}
-    assert plots["robustness_epsilon"].loc[8, "baseline_boundary"] == pytest.approx(0.8 - 0.08 + 0.025 + 0.02)
-    assert plots["robustness_epsilon"].loc[8, "baseline_test_fgsm"] == pytest.approx(0.8 - 0.08 + 0.025 + 0.05)
-    assert plots["robustness_epsilon"].loc[8, "baseline_minus_exit_test"] == pytest.approx(0.2)
-    assert plots["ood"].loc[3, "exit_random"] == pytest.approx(0.4 * 4 + 0.25)
-    assert plots["ood"].loc[3, "exit_random_accuracy"] == pytest.approx(1 - (0.4 * 4 + 0.25) / 10)
-    assert plots["corruptions"].loc[2, "baseline_contrast"] == pytest.approx(0.2 * 3 + 0.25)
+    assert tables["robustness"].loc[20, "exit_eps16"] == pytest.approx(0.8 - 0.2 - 0.16 + 0.02)
+    assert set(tables["robustness_epsilon"]["norm"]) == {"linf"}
+    assert tables["robustness_epsilon"].loc[8, "baseline_boundary"] == pytest.approx(0.8 - 0.08 + 0.025 + 0.02)
+    assert tables["robustness_epsilon"].loc[8, "baseline_test_fgsm"] == pytest.approx(0.8 - 0.08 + 0.025 + 0.05)
+    assert tables["robustness_epsilon"].loc[8, "baseline_minus_exit_test"] == pytest.approx(0.2)
+    assert tables["ood"].loc[3, "exit_random"] == pytest.approx(0.4 * 4 + 0.25)
+    assert tables["ood"].loc[3, "exit_random_accuracy"] == pytest.approx(1 - (0.4 * 4 + 0.25) / 10)
+    assert tables["corruptions"].loc[2, "baseline_contrast"] == pytest.approx(0.2 * 3 + 0.25)
 
 
 def test_one_seed_has_no_interval():
-    table = summarise({4: evaluations(50, 0.1)}, "robustness", "accuracy")["late"]
+    table = summarise({4: evaluated(50, 0.1)}, "robustness", "accuracy")["late"]
     assert table is not None
     assert table["exit_low"].isna().all()
     assert table["exit"].notna().all()
 
 
-def test_dominance_pairs(seeds):
+def test_dominance(seeds):
     def hessian(dominant: str) -> pd.DataFrame:
         # In the earlier half another group is the largest; only the later half counts.
         return pd.DataFrame(
             {f"curvature_influence_{group}": [90.0, 90.0, 1.0 + 6 * (group == dominant)] * 2 for group in GROUPS}
         ).iloc[[0, 1, 2, 5]]
 
-    pairs = dominance_pairs(seeds, {0: hessian("boundary"), 1: hessian("input_outlier")})
+    dominant = {0: hessian("boundary"), 1: hessian("input_outlier")}
+    pairs = pd.concat(
+        dominance(seed, replace(one, hessian={"baseline": dominant[seed]})) for seed, one in seeds.items()
+    )
     expected = {"adversarial_test", "displaced_test", *(f"{a}_{g}" for a in ("adversarial", "heldout") for g in GROUPS)}
     assert set(pairs["evaluation"]) == expected
     assert len(pairs) == 2 * len(expected)
@@ -199,9 +175,7 @@ def test_groups_without_held_out_examples_are_left_out(seeds):
         for tables, column in ((one.robustness, "subset"), (one.ood, "shift")):
             for branch, table in tables.items():
                 tables[branch] = table[~table[column].str.contains("boundary|liers?$")]
-    pairs = dominance_pairs(
-        seeds, {s: pd.DataFrame({f"curvature_influence_{g}": [1.0, 2.0] for g in GROUPS}) for s in seeds}
-    )
+    pairs = pd.concat(dominance(seed, one) for seed, one in seeds.items())
     assert set(pairs["evaluation"]) == {"adversarial_test", "displaced_test"}
     assert ood_metrics(seeds)["heldout"] == {}
     assert list(robustness_metrics(seeds)["accuracy"]) == ["test"]

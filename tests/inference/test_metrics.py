@@ -20,13 +20,16 @@ from synthetic import (
 from synthetic import GROUP_DISTANCE as DISTANCE
 
 from edgewise.data.groups import GROUPS
+from edgewise.inference.claims import judge
 from edgewise.inference.metrics import (
     control_metrics,
     edge_metrics,
+    headline,
     selectivity_metrics,
     selector_advantage,
     selector_score,
 )
+from edgewise.params import Params
 
 INFLUENCE_NAME = "curvature_influence"
 
@@ -106,8 +109,8 @@ def test_selectivity_is_that_of_the_exit_branch_in_whatever_order_the_branches_a
 
 
 @pytest.mark.parametrize("branch", ["exit", "flow", "enter"])
-@pytest.mark.parametrize("equal_time", [False, True])
-def test_scores_of_every_branch_and_predictor_are_scipys(branch, equal_time):
+@pytest.mark.parametrize("held", ["step", "time"])
+def test_scores_of_every_branch_and_predictor_are_scipys(branch, held):
     gains = {
         "exit": GAIN,
         "flow": FLOW,
@@ -116,10 +119,10 @@ def test_scores_of_every_branch_and_predictor_are_scipys(branch, equal_time):
     one = {0: records(branches=FOUR, exit_factor=0.5)}
     for name, known in ((INFLUENCE_NAME, INFLUENCE), ("gradient_norm", GRADIENT_NORM), ("centroid_distance", DISTANCE)):
         expected = stats.spearmanr(list(known.values()), list(gains.values())).statistic
-        score = selector_score(one, branch, name, equal_time=equal_time)
+        score = selector_score(one, branch, name, held)
         assert score.estimate == pytest.approx(expected)
         assert np.isnan([score.low, score.high]).all()
-        if not equal_time:
+        if held == "step":
             ours = stats.spearmanr(list(INFLUENCE.values()), list(gains.values())).statistic
             assert selector_advantage(one, branch, name).estimate == pytest.approx(ours - expected)
 
@@ -127,7 +130,7 @@ def test_scores_of_every_branch_and_predictor_are_scipys(branch, equal_time):
 def test_the_control_compares_the_displacements_at_the_runs_own_alpha(rng):
     jitters = {3: 0.0, 5: 0.02}
     coherent, random = rng.normal(70, 5, 40), rng.normal(70, 5, 40)
-    metrics = control_metrics({seed: records(jitter=j, seed=seed) for seed, j in jitters.items()}, coherent, random)
+    metrics = control_metrics({seed: records(jitter=j) for seed, j in jitters.items()}, coherent, random)
     for quantity, scale in (("alignment", 1.0), ("curvature_influence", 50.0)):
         found = metrics["at_onset"][quantity]
         near, far = ([scale * f(j) for j in jitters.values()] for f in (lambda j: 0.4 + 4 * j, lambda j: 0.01 + j / 10))
@@ -142,3 +145,25 @@ def test_the_control_compares_the_displacements_at_the_runs_own_alpha(rng):
     assert (distance["median_coherent"], distance["median_random"]) == (np.median(coherent), np.median(random))
     assert distance["ks_p_value"] == pytest.approx(stats.ks_2samp(coherent, random).pvalue)
     assert control_metrics({0: records()}, coherent, coherent + 30)["centroid_distance"]["ks_p_value"] < 1e-6
+
+
+def test_the_headline_is_a_few_numbers_and_those_of_the_other_metrics(monkeypatch):
+    monkeypatch.setattr("edgewise.inference.intervals.RESAMPLES", 60)
+    seeds = {seed: records(1.0 + seed, jitter=0.01 * seed) for seed in range(3)}
+    claims = judge(Params(), seeds)
+    metrics = {"edge": edge_metrics(seeds), "selectivity": selectivity_metrics(seeds), "claims": {"claims": claims}}
+    found = headline(metrics)
+    groups = metrics["selectivity"]["groups"]
+    holding = [claim for claim in claims if claim["verdict"] == "holds"]
+    assert 0 < len(holding) < len(claims)
+    assert found == {
+        "t_star": metrics["edge"]["summary"]["t_star"]["mean"],
+        "selector": metrics["selectivity"]["selector_score"]["spearman"],
+        "claims_hold": len(holding),
+        **{f"gain_{group}": groups[group]["delta_loss"]["mean"] for group in GROUPS},
+    }
+    assert found["t_star"] == T_STAR
+    assert found["gain_output_outlier"] == pytest.approx(2 * GAIN["output_outlier"])
+    assert len(found) <= 20
+    assert all(type(value) in (int, float) for value in found.values())
+    assert json.loads(json.dumps(found)) == found

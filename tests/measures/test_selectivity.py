@@ -1,4 +1,4 @@
-"""Alignment, influence and the comparison of branches on cases with a known answer."""
+"""Alignment, influence and the comparison of states on cases with a known answer."""
 
 from dataclasses import replace
 
@@ -7,19 +7,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from torch import Tensor, nn
 
 from edgewise.measures.selectivity import (
     alignment,
     compare_states,
     curvature_influence,
-    delta_loss,
-    delta_loss_equal_time,
     measure_examples,
     measure_groups,
     permutation_null,
+    rank_correlation,
     sharpness_coupling,
-    two_step_average,
 )
 from edgewise.network.objective import Objective
 from edgewise.states.optimizers import State
@@ -215,67 +214,42 @@ def test_a_group_whose_gradient_is_not_a_number_does_not_pass_for_equal(states):
     assert np.isnan([found["gradient_norms"], found["gradient_directions"]]).all()
 
 
-def test_two_step_averages_remove_a_period_two_oscillation_exactly():
-    steps = np.arange(10.0)
-    flipping = 5 + 3 * (-1.0) ** steps
-    np.testing.assert_array_equal(two_step_average(flipping), np.full(9, 5.0))
-    np.testing.assert_allclose(two_step_average(steps + flipping), steps[:-1] + 0.5 + 5)
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_rank_correlation_is_scipys_with_fishers_interval(rng, ties):
+    x = rng.standard_normal(60)
+    y = x + rng.standard_normal(60)
+    if ties:
+        x, y = x.round(), y.round()
+    estimate, low, high = rank_correlation(x, y)
+    assert estimate == pytest.approx(stats.spearmanr(x, y).statistic)
+    half = stats.norm.ppf(0.975) / np.sqrt(60 - 3)
+    assert (low, high) == pytest.approx((np.tanh(np.arctanh(estimate) - half), np.tanh(np.arctanh(estimate) + half)))
+    assert rank_correlation(-x, y) == pytest.approx((-estimate, -high, -low))
+    assert rank_correlation(np.exp(x), y**3) == pytest.approx((estimate, low, high))  # the ranks alone count
 
 
-def test_delta_loss_is_free_of_the_oscillation_and_positive_where_leaving_the_edge_costs():
-    steps = np.arange(20.0)
-    baseline = np.stack([1 - 0.01 * steps + 0.4 * (-1.0) ** steps, 2 + 0 * steps], axis=1)
-    branch = np.stack([1 + 0 * steps, 2 - 0.05 * steps], axis=1)
-    expected = np.stack([0.01 * (steps[:-1] + 0.5), -0.05 * (steps[:-1] + 0.5)], axis=1)
-    np.testing.assert_allclose(delta_loss(baseline, branch), expected, atol=1e-12)
+@pytest.mark.parametrize("slope", [0.0, 0.5, -0.5])
+def test_the_interval_of_the_rank_correlation_covers_the_truth_about_as_often_as_it_says(rng, slope):
+    """For a normal pair with correlation r, Spearman's is 6 / pi asin(r / 2)."""
+    truth = 6 / np.pi * np.arcsin(slope / 2)
+    covered = 0
+    for _ in range(1000):
+        x, noise = rng.standard_normal((2, 60))
+        _, low, high = rank_correlation(x, slope * x + np.sqrt(1 - slope**2) * noise)
+        covered += low <= truth <= high
+    # Ranks vary a little more than Fisher's 1 / (n - 3): by 1 + r^2 / 2 (Bonett & Wright 2000).
+    expected = 2 * stats.norm.cdf(stats.norm.ppf(0.975) / np.sqrt(1 + truth**2 / 2)) - 1
+    assert covered / 1000 == pytest.approx(expected, abs=3 * np.sqrt(0.05 * 0.95 / 1000))
 
 
-def curve(time: np.ndarray) -> np.ndarray:
-    """Two smooth losses of training time."""
-    return np.stack([np.exp(-time), 1 + np.sin(2 * time)], axis=1)
+def test_a_perfect_rank_correlation_is_certain():
+    x = np.arange(6.0)
+    for sign in (1, -1):
+        assert rank_correlation(x, sign * x**3) == pytest.approx((sign, sign, sign))
 
 
-@pytest.mark.parametrize("factor", [0.1, 0.5, 0.3])
-def test_the_same_curve_in_time_has_no_difference_at_equal_time(factor):
-    lr, steps = 0.02, 101
-    times = [lr * np.arange(steps), factor * lr * np.arange(steps)]
-    time, difference = delta_loss_equal_time(curve(times[0]), times[0], curve(times[1]), times[1])
-    # Averaging and interpolating err by about f'' h^2 / 8, with |f''| <= 4.
-    assert np.abs(difference).max() < 4 * lr**2 / 8 * 1.01
-    assert np.abs(delta_loss(curve(times[0]), curve(times[1]))).max() > 0.1  # at equal step they do differ
-    np.testing.assert_allclose(time, (np.arange(len(time)) + 0.5) * lr)
-    assert time[-1] <= factor * lr * (steps - 1.5) < time[-1] + lr
-
-
-def test_a_linear_difference_in_time_is_found_exactly_with_its_sign():
-    lr = 0.1
-    times = [lr * np.arange(31), lr / 5 * np.arange(31)]
-    losses = [np.stack([1 - t, 3 * t], axis=1) for t in times]
-    losses[1] = losses[1] + times[1][:, None] * [0.5, -0.25]
-    time, difference = delta_loss_equal_time(losses[0], times[0], losses[1], times[1])
-    np.testing.assert_allclose(difference, time[:, None] * [0.5, -0.25], atol=1e-12)
-
-
-def test_a_branch_with_larger_steps_is_compared_on_its_own_times():
-    lr = 0.1
-    times = [lr * np.arange(31), 3 * lr * np.arange(31)]
-    time, difference = delta_loss_equal_time(*(a for t in times for a in (np.stack([2 * t], axis=1), t)))
-    np.testing.assert_allclose(time, 3 * lr * (np.arange(len(time)) + 0.5))
-    np.testing.assert_allclose(difference, 0, atol=1e-12)
-    assert time[-1] <= lr * 29.5 < time[-1] + 3 * lr
-
-
-def test_an_oscillation_of_the_baseline_does_not_reach_the_comparison_at_equal_time():
-    lr, steps = 0.02, np.arange(80)
-    times = [lr * steps, 0.1 * lr * steps]
-    flat, flipping = np.ones((80, 1)), (1 + 0.4 * (-1.0) ** steps)[:, None]
-    _, difference = delta_loss_equal_time(flipping, times[0], flat, times[1])
-    assert len(difference) > 0
-    np.testing.assert_allclose(difference, 0, atol=1e-12)
-
-
-def test_runs_too_short_to_overlap_compare_nothing():
-    times = [np.arange(5.0), 0.1 * np.arange(5.0)]
-    time, difference = delta_loss_equal_time(np.ones((5, 3)), times[0], np.ones((5, 3)), times[1])
-    assert len(time) == 0
-    assert difference.shape == (0, 3)
+@pytest.mark.filterwarnings("error")
+def test_a_rank_correlation_that_is_not_defined_has_no_interval():
+    for x, y in ((np.ones(5), np.arange(5.0)), (np.arange(5.0), np.ones(5)), (np.ones(1), np.ones(1))):
+        assert np.isnan(rank_correlation(x, y)).all()
+    assert np.isnan(rank_correlation(np.arange(5.0), np.array([1.0, np.nan, 2.0, 3.0, 4.0]))).all()

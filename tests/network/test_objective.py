@@ -117,6 +117,33 @@ def test_chunks_do_not_change_any_result(data, loss, chunk_size):
     torch.testing.assert_close(evaluation.gradient, gradient)
     torch.testing.assert_close(chunked.hessian(theta)(v), dense @ v)
     torch.testing.assert_close(chunked.projections(theta, v).mean(), gradient @ v)
+    torch.testing.assert_close(chunked.gradient_norms(theta), objective_of(x, y, loss).gradient_norms(theta))
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 7, 1000])
+def test_loss_and_accuracy_are_those_of_the_evaluation_without_its_graph(data, loss, chunk_size, monkeypatch):
+    x, y, theta, _ = data
+    expected = objective_of(x, y, loss).evaluate(theta)
+    objective, graphs, outputs = objective_of(x, y, loss, chunk_size), [], Objective.outputs
+
+    def watched(*args: object) -> Tensor:
+        graphs.append((result := outputs(*args)).requires_grad)
+        return result
+
+    monkeypatch.setattr(Objective, "outputs", watched)
+    found = objective.loss_and_accuracy(theta.clone().requires_grad_())
+    assert found == (pytest.approx(expected.loss), expected.accuracy)
+    assert graphs == [False] * math.ceil(N / chunk_size)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 7, 1000])
+def test_chunks_take_further_tensors_along_with_their_examples(data, chunk_size):
+    x, y, _, _ = data
+    index, table = torch.arange(N), torch.arange(2.0 * N).view(N, 2)
+    chunks = list(objective_of(x, y, "mse", chunk_size).chunks(index, table))
+    assert [len(chunk[0]) for chunk in chunks[:-1]] == [chunk_size] * (math.ceil(N / chunk_size) - 1)
+    for whole, parts in zip((x, y, index, table), zip(*chunks, strict=True), strict=True):
+        assert torch.equal(torch.cat(parts), whole)
 
 
 @pytest.mark.parametrize("members", [torch.tensor([4, 1]), torch.tensor([1, 0, 0, 1, 0, 0, 1]).bool()])

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import yaml
 
-import prototypes
 from edgewise.data.examples import Dataset
 from edgewise.data.groups import GROUPS, NATURAL, Examples, build_prototypes
 from edgewise.errors import EdgewiseError
-from edgewise.inference.comparison import plot_tables
+from edgewise.inference.geometry import centroid_distances, taxonomy
+from edgewise.inference.series import series_tables
 from edgewise.params import DatasetParams, PrototypeParams
 from edgewise.plotting import FIGURES, IMAGES, About, draw, geometry, house_style, to_png
 from edgewise.sources import load_dataset
@@ -193,8 +193,8 @@ def columns_of_the_code():
 
     dataset = load_dataset(DatasetParams(name="digits", n=100))
     built = build_prototypes(dataset, PrototypeParams(candidates=10, trained=5), 3.0, "coherent")
-    tables = plot_tables({seed: synthetic.records() for seed in (0, 1)})
-    tables |= {"centroid_distance": prototypes.centroid_distances(built), "taxonomy": prototypes.taxonomy(built)}
+    tables = series_tables({seed: synthetic.records() for seed in (0, 1)})
+    tables |= {"centroid_distance": centroid_distances(built), "taxonomy": taxonomy(built)}
     return {f"plots/{name}.csv": {table.index.name, *table.columns} for name, table in tables.items()}
 
 

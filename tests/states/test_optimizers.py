@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -17,7 +17,8 @@ from edgewise.errors import EdgewiseError
 from edgewise.network.objective import Objective
 from edgewise.params import OptimizerParams, parse_params
 from edgewise.states.optimizers import (
-    SWING,
+    OPTIMIZERS,
+    OSCILLATION,
     Adam,
     GradientDescent,
     Momentum,
@@ -30,7 +31,7 @@ from edgewise.states.optimizers import (
 from edgewise.states.trajectory import Journal, load_state
 
 DECAY = 0.3
-OPTIMIZERS: dict[str, Optimizer] = {
+INSTANCES: dict[str, Optimizer] = {
     "gd": GradientDescent(0.02),
     "momentum": Momentum(0.02),
     "nesterov": Nesterov(0.02),
@@ -64,7 +65,7 @@ def small_theta(objective: Objective) -> Tensor:
 @pytest.mark.parametrize("name", ["gd", "momentum", "nesterov", "adam"])
 def test_steps_equal_those_of_torch(name: str, decay: float) -> None:
     objective = small_net()
-    ours = replace(OPTIMIZERS[name], weight_decay=decay)
+    ours = replace(INSTANCES[name], weight_decay=decay)
     state = State(small_theta(objective))
     leaf = state.theta.clone().requires_grad_()
     lr = ours.lr
@@ -214,7 +215,7 @@ def test_secant_sharpness_is_the_threshold_at_the_boundary(optimizer: Optimizer)
 
 
 def test_secant_of_momentum_sees_an_oscillation_in_a_drift() -> None:
-    """A slope with a valley across it: the step is mostly drift, its change is all oscillation."""
+    """Linear in one direction and quadratic in the other: the step is mostly drift, its change is oscillation alone."""
     hessian, slope = torch.tensor([4.0, 0.0], dtype=torch.float64), torch.tensor([0.0, 1.0], dtype=torch.float64)
     optimizer = Momentum(3.8 / 4 * 0.9999)
     state = State(torch.tensor([0.5, 0.0], dtype=torch.float64))
@@ -229,10 +230,10 @@ def test_secant_of_momentum_sees_an_oscillation_in_a_drift() -> None:
     assert of_step < 2
 
 
-def test_secant_of_momentum_is_of_the_step_where_that_does_not_swing() -> None:
+def test_secant_of_momentum_is_of_the_step_if_that_does_not_oscillate() -> None:
     state = State(torch.tensor([2.0, 0.0]), buffers={"previous_theta": torch.tensor([3.0, 0.0])})
     gradient, next_gradient = torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.0])
-    for length in (1.0 - 0.4 * SWING, 1.0 + 0.4 * SWING):
+    for length in (1.0 - 0.4 * OSCILLATION, 1.0 + 0.4 * OSCILLATION):
         following = replace(state, theta=torch.tensor([2.0 - length, 0.0]))
         displacement, change = Momentum(0.1).secant(state, gradient, following, next_gradient)
         torch.testing.assert_close(displacement, following.theta - state.theta)
@@ -314,7 +315,7 @@ def test_preconditioner_is_that_of_the_step() -> None:
     objective = small_net()
     state = State(small_theta(objective))
     gradient = objective.evaluate(state.theta).gradient
-    optimizer = OPTIMIZERS["adam"]
+    optimizer = INSTANCES["adam"]
     following = optimizer.step(state, gradient)
     expected = -optimizer.lr * 0.1 * gradient / optimizer.preconditioner(state, gradient)
     torch.testing.assert_close(following.theta - state.theta, expected)
@@ -324,10 +325,10 @@ def test_preconditioner_is_that_of_the_step() -> None:
 # What a branch inherits
 
 
-@pytest.mark.parametrize("name", list(OPTIMIZERS))
+@pytest.mark.parametrize("name", list(INSTANCES))
 def test_branches_agree_to_the_bit(name: str, tmp_path: Path) -> None:
     """From a checkpoint: both branches have the same vectors and mini-batches; the baseline is the base run gone on."""
-    objective, optimizer = small_net(), OPTIMIZERS[name]
+    objective, optimizer = small_net(), INSTANCES[name]
     run = train(objective, optimizer, State(small_theta(objective)), {})
     states = [next(run).state for _ in range(20)]
     journal = Journal(tmp_path / "base", "fingerprint", states[0])
@@ -352,7 +353,7 @@ def test_branches_agree_to_the_bit(name: str, tmp_path: Path) -> None:
         assert batches[0] is batches[1] is None or torch.equal(*batches)
 
 
-def test_mini_batches_walk_every_epoch_in_another_order() -> None:
+def test_mini_batches_visit_the_examples_in_another_order_every_epoch() -> None:
     optimizer = StochasticGradientDescent(0.1, batch_size=4, shuffle_seed=5)
     epochs = [torch.cat([optimizer.batch(5 * epoch + i, 22) for i in range(5)]) for epoch in range(3)]
     for order in epochs:
@@ -365,7 +366,7 @@ def test_mini_batches_walk_every_epoch_in_another_order() -> None:
 
 
 def test_sgd_follows_the_gradient_of_its_batch() -> None:
-    objective, optimizer = small_net(), OPTIMIZERS["sgd"]
+    objective, optimizer = small_net(), INSTANCES["sgd"]
     run = train(objective, optimizer, State(small_theta(objective)), {})
     first, second = next(run), next(run)
     batch = objective.subset(optimizer.batch(0, len(objective)))
@@ -380,18 +381,22 @@ def test_sgd_follows_the_gradient_of_its_batch() -> None:
 # Parameters
 
 
-@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_every_name_in_the_parameters_has_its_builder() -> None:
+    assert set(OPTIMIZERS) == set(get_args(OptimizerParams.model_fields["name"].annotation)) == set(INSTANCES)
+
+
+@pytest.mark.parametrize("name", list(INSTANCES))
 def test_every_name_is_built_with_its_own_parameters(name: str) -> None:
     params = OptimizerParams(name=name, lr=0.5, momentum=0.8, batch_size=7, beta1=0.7, weight_decay=0.1)  # type: ignore[arg-type]
     optimizer = build_optimizer(params, shuffle_seed=3)
-    assert type(optimizer) is type(OPTIMIZERS[name])
+    assert type(optimizer) is type(INSTANCES[name])
     assert (optimizer.lr, optimizer.weight_decay) == (0.5, 0.1)
     expected = {"momentum": 0.8, "batch_size": 7, "beta1": 0.7, "shuffle_seed": 3}
     assert all(getattr(optimizer, key, value) == value for key, value in expected.items())
 
 
 def test_thresholds_by_their_formulas() -> None:
-    thresholds = {name: optimizer.stability_threshold * 0.02 for name, optimizer in OPTIMIZERS.items()}
+    thresholds = {name: optimizer.stability_threshold * 0.02 for name, optimizer in INSTANCES.items()}
     assert thresholds == pytest.approx({"gd": 2, "momentum": 3.8, "nesterov": 3.8 / 2.8, "sgd": 2, "adam": 38})
 
 

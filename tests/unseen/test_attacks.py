@@ -13,7 +13,7 @@ from edgewise.data.pixels import PixelSpace
 from edgewise.network.models import build_model, initial_theta
 from edgewise.network.objective import Objective
 from edgewise.params import ModelParams, RobustnessParams
-from edgewise.unseen.attacks import LEVELS, Attacked, attack, height, into_ball, random_starts, uphill
+from edgewise.unseen.attacks import LEVELS, Attacked, attack, attack_loss, into_ball, random_starts, steepest_ascent
 
 SHAPE = (3, 4, 4)
 MEAN, STD = (
@@ -105,8 +105,8 @@ def test_ball_range_and_order(loss, norm, seed, outside):
         assert (lengths <= epsilon * (1 + 1e-12)).all()
         assert (clean + change >= clean.clamp(max=0) - 1e-12).all()
         assert (clean + change <= clean.clamp(min=1) + 1e-12).all()
-        # What is said of an example is what the network says of its perturbation.
-        outputs = objective.outputs(theta, PIXELS.moved(objective.x, change))
+        # The reported correctness is that of the network on the reported perturbation.
+        outputs = objective.outputs(theta, PIXELS.perturbed(objective.x, change))
         assert torch.equal(outputs.argmax(dim=1) == objective.y, result.pgd_correct)
         assert (~result.pgd_correct | result.fgsm_correct).all()
     for smaller, larger in zip(results, results[1:], strict=False):
@@ -129,14 +129,14 @@ def test_epsilon_zero_is_the_clean_accuracy(loss, norm, seed):
 
 @pytest.mark.parametrize(("loss", "maximise"), [("ce", "loss"), ("ce", "margin"), ("mse", "margin")])
 @norms
-def test_the_attack_bites(loss, maximise, norm):
+def test_the_attack_lowers_the_accuracy(loss, maximise, norm):
     fgsm, pgd = accuracies(attack(*network(loss), PIXELS, params(norm, maximise=maximise)))
     assert fgsm[0] == pgd[0] == 21 / 24
     assert pgd[-1] < 0.5 * pgd[0]
 
 
 @norms
-def test_climbing_mse_overstates_the_robustness_and_climbing_the_margin_does_not(norm):
+def test_ascending_mse_overstates_the_robustness_and_ascending_the_margin_does_not(norm):
     """Far from one-hot outputs, MSE also grows where the network gets more sure of the right label."""
     accuracy = {
         maximise: accuracies(attack(*network("mse"), PIXELS, params(norm, maximise=maximise)))[1]
@@ -178,8 +178,8 @@ def test_same_seed_same_attack(norm):
 def test_random_starts_are_in_the_ball_and_the_first_ones_stay(norm):
     x = images(50)
     few_starts, more = random_starts(x, norm, 2, seed=1), random_starts(x, norm, 4, seed=1)
-    assert torch.equal(few_starts, more[:2])
-    assert random_starts(x, norm, 0, seed=1).shape == (0, *x.shape)
+    assert torch.equal(few_starts, more[:, :2])
+    assert random_starts(x, norm, 0, seed=1).shape == (len(x), 0, *SHAPE)
     lengths = more.abs().amax((2, 3, 4)) if norm == "linf" else more.flatten(2).norm(dim=2)
     assert (lengths <= 1 + 1e-12).all()
     assert lengths.mean() > 0.9
@@ -196,21 +196,21 @@ def test_into_ball():
 
 @norms
 def test_no_gradient_no_direction(norm):
-    assert torch.equal(uphill(torch.zeros(2, 1, 1, 2), norm), torch.zeros(2, 1, 1, 2))
+    assert torch.equal(steepest_ascent(torch.zeros(2, 1, 1, 2), norm), torch.zeros(2, 1, 1, 2))
 
 
 @given(st.lists(st.floats(-5, 5), min_size=3, max_size=3), st.integers(0, 2))
 @few
-def test_ce_is_climbed_by_its_margin(outputs, label):
+def test_ce_is_ascended_by_its_margin(outputs, label):
     """CE = log(1 + exp(margin)), for any number of classes."""
     model = nn.Linear(1, 1)
     objective = Objective(model, "ce", torch.zeros(1, 1), torch.tensor([label]), 1)
     logits = torch.tensor([outputs]).double()
-    margin = height(objective, logits, objective.y, "loss")
+    margin = attack_loss(objective, logits, objective.y, "loss")
     assert torch.allclose(nn.functional.softplus(margin), objective.example_losses(logits, objective.y))
 
 
-def test_saturated_ce_is_no_defence():
+def test_saturated_ce_does_not_weaken_the_attack():
     """Where softmax is 1 to the last bit, the gradient of CE is zero; that of the margin is not."""
     objective, theta = linear("ce")
     confident = 1e4 * theta
@@ -223,7 +223,7 @@ def test_mse_is_also_large_beyond_the_label_and_the_margin_is_not():
     objective, _ = linear("mse")
     y = torch.tensor([0, 0])
     outputs = torch.tensor([[5.0, 0.0], [0.4, 0.6]]).double()
-    by_loss, by_margin = (height(objective, outputs, y, maximise) for maximise in ("loss", "margin"))
+    by_loss, by_margin = (attack_loss(objective, outputs, y, maximise) for maximise in ("loss", "margin"))
     assert by_loss[0] > by_loss[1]
     assert by_margin[0] < by_margin[1]
 
@@ -240,9 +240,9 @@ def test_pixel_space_of_a_dataset():
     assert (space(0.0, 2.0).low, space(0.0, 2.0).high) == (-2.0, 8.0)
 
 
-def test_room_holds_the_clean_value():
+def test_feasible_changes_include_no_change_and_stay_in_the_valid_range():
     x = images(10, outside=0.6)
-    lowest, highest = PIXELS.room(x)
+    lowest, highest = PIXELS.feasible_change(x)
     pixels = PIXELS.pixels(x)
     assert (lowest <= 0).all()
     assert (highest >= 0).all()

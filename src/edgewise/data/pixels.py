@@ -1,4 +1,4 @@
-"""Between normalised inputs and pixels: attacks are stated in pixels, networks see (pixel - mean) / std."""
+"""Conversion between pixels, in which attacks are stated, and the networks' inputs, (pixel - mean) / std."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -11,7 +11,7 @@ from edgewise.data.examples import Dataset
 
 @dataclass(frozen=True)
 class PixelSpace:
-    """The pixels behind normalised inputs, and the range in which they are valid.
+    """The normalisation of a dataset, and the range in which its pixels are valid.
 
     Attributes
     ----------
@@ -26,10 +26,10 @@ class PixelSpace:
 
     @classmethod
     def of(cls, dataset: Dataset, like: Tensor) -> Self:
-        """The pixels of `dataset`, with vectors of the type and device of `like`.
+        """The pixel space of `dataset`, with `mean` and `std` of the type and device of `like`.
 
-        Images have pixels from 0 to 1. A source whose training pixels go beyond that (an .npz of other numbers) is
-        valid as far as they go.
+        The valid range is [0, 1], extended to the smallest and the largest training pixel where those lie outside of it
+        (an .npz file may hold any numbers).
         """
         mean, std = (torch.from_numpy(statistic).to(like)[:, None, None] for statistic in (dataset.mean, dataset.std))
         seen = dataset.train_x * dataset.std[:, None, None] + dataset.mean[:, None, None]
@@ -45,15 +45,19 @@ class PixelSpace:
         """Normalised inputs [n, C, H, W] of pixels [n, C, H, W]."""
         return (pixels - self.mean) / self.std
 
-    def moved(self, x: Tensor, perturbation: Tensor) -> Tensor:
-        """Normalised inputs x [n, C, H, W] after a perturbation in pixels; a zero perturbation leaves x as it is."""
+    def perturbed(self, x: Tensor, perturbation: Tensor) -> Tensor:
+        """Normalised inputs x [n, C, H, W] plus a perturbation in pixels [n, C, H, W].
+
+        It is added in the normalised space, so that a perturbation of 0 leaves x the same to the bit.
+        """
         return x + perturbation / self.std
 
-    def room(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The smallest and the largest change, in pixels, that every pixel of x [n, C, H, W] may undergo.
+    def feasible_change(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The smallest and the largest change [n, C, H, W], in pixels, allowed for each pixel of x [n, C, H, W].
 
-        The valid range of a pixel is [low, high], extended to hold its clean value: a displaced input lies outside the
-        range already, and may be brought back towards it but not moved further out. So no change is always allowed.
+        The changed pixel must lie in [low, high], extended to include its clean value: a pixel of a displaced input may
+        lie outside the range, and then may move towards the range but not away from it. So a change of 0 is always
+        allowed: the smallest change is at most 0 and the largest at least 0.
         """
         pixels = self.pixels(x)
         return (self.low - pixels).clamp(max=0), (self.high - pixels).clamp(min=0)

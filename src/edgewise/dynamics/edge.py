@@ -1,4 +1,4 @@
-"""Where the edge of stability is: the sharpness that an optimiser's threshold is for, and the onset rules."""
+"""The edge of stability: the sharpness that is compared with an optimiser's threshold, and the rules for its onset."""
 
 import math
 from collections.abc import Sequence
@@ -15,23 +15,24 @@ from edgewise.states.optimizers import Optimizer, State
 
 Rule = Literal["secant", "sharpness"]
 
-#: The column of a run's records that each rule looks at.
+#: The column of a run's records that each rule compares with the threshold.
 RULE_COLUMN: dict[Rule, str] = {"secant": "secant_sharpness", "sharpness": "sharpness"}
 
 
 def secant_sharpness(displacement: Tensor, change: Tensor, preconditioner: Tensor | None = None) -> float:
-    """Kappa = <g' - g, theta' - theta> / |theta' - theta|^2, the mean curvature along a step; nan for no step.
+    """Kappa = <g' - g, theta' - theta> / |theta' - theta|^2, the mean curvature along a step; nan for a step of 0.
 
-    The inverse of the Barzilai-Borwein step, a relative of directional smoothness (Mishkin et al. 2024). On a quadratic
-    it is at most the largest eigenvalue, and equals it where the step is along v1. That is so at the edge for every
-    optimiser here: the mode that turns unstable changes sign at every step. So the rule is the same for all of them.
+    It is the inverse of the Barzilai-Borwein step size, and related to directional smoothness (Mishkin et al. 2024). On
+    a quadratic it is at most the largest eigenvalue, and equal to it if the step is along v1. At the edge the step is
+    dominated by v1 for every optimiser here (for accelerated ones, its change is: see `Optimizer.secant`), since the
+    mode that becomes unstable changes sign at every step. So one rule serves all of them.
 
     Parameters
     ----------
-    displacement, change : [P], theta' - theta and g' - g, gradients of the same examples. For one mini-batch B it is
-        g_B.H_B g_B / |g_B|^2 to first order in lr, one sample of batch sharpness
-    preconditioner : [P], the P of the step; the denominator is then <theta' - theta, P (theta' - theta)>, and kappa is
-        compared with the largest eigenvalue of P^-1/2 H P^-1/2
+    displacement, change : [P], theta' - theta and g' - g, both gradients of the same examples. If those are a
+        mini-batch B, kappa is g_B.H_B g_B / |g_B|^2 to first order in lr, one sample of batch sharpness
+    preconditioner : [P], the diagonal P of the step; the denominator is then <theta' - theta, P (theta' - theta)>, and
+        kappa estimates the largest eigenvalue of P^-1/2 H P^-1/2
     """
     displacement, change = displacement.double(), change.double()
     weighted = displacement if preconditioner is None else preconditioner.double() * displacement
@@ -41,14 +42,17 @@ def secant_sharpness(displacement: Tensor, change: Tensor, preconditioner: Tenso
 
 @dataclass(frozen=True)
 class Sharpness:
-    """The sharpness that the optimiser's stability threshold is for, and the standard error of its estimate."""
+    """The sharpness to compare with the optimiser's stability threshold, and the standard error of its estimate."""
 
     value: float
     standard_error: float
 
 
 def measure_sharpness(objective: Objective, optimizer: Optimizer, state: State, pairs: Eigenpairs) -> Sharpness:
-    """The largest eigenvalue in `pairs`, exactly; for an optimiser of mini-batches, batch sharpness (estimated)."""
+    """The largest eigenvalue in `pairs`, with no standard error; for an optimiser with mini-batches, batch sharpness.
+
+    Batch sharpness (see `gradient_sharpness`) is estimated by its mean over `Optimizer.sample_batches`.
+    """
     batches = optimizer.sample_batches(state.step, len(objective))
     if not batches:
         return Sharpness(pairs.values[0].item(), 0.0)
@@ -72,14 +76,15 @@ def first_crossing(
 ) -> int | None:
     """The first of `steps` at which a measured value reaches `threshold` from below; None if never.
 
-    Applied to secant sharpness or to sharpness, this is the onset rule of that name. A run may begin above its
-    threshold (Adam's preconditioned sharpness does, before its second moments have grown) and has first to come down.
+    Applied to secant sharpness or to sharpness, this is the onset rule of that name. A value counts only after another
+    one below the threshold, because a run may begin above it: Adam's preconditioned sharpness does, until its second
+    moments have grown.
 
     Parameters
     ----------
-    values : nan is "not measured"
-    window : it is the mean over so many values, the last one included, that has to reach the threshold; a mean over
-        nan is not measured
+    steps, values : [n]; a value of nan is not measured
+    window : number of values whose mean, up to and including the step's own, has to reach the threshold; a mean that
+        includes a nan is not measured
     """
     series = np.asarray(values, dtype=float)
     if len(series) < window:
@@ -90,5 +95,5 @@ def first_crossing(
 
 
 def rule_window(rule: Rule, optimizer: Optimizer) -> int:
-    """The window over which a rule's values are averaged: only secant sharpness is, and only that of mini-batches."""
+    """The number of values that a rule averages: more than one for the secant sharpness of mini-batches alone."""
     return optimizer.secant_window if rule == "secant" else 1

@@ -1,8 +1,8 @@
-"""The largest eigenvalues of a symmetric operator, and their eigenvectors, started from the last measurement.
+"""The largest eigenvalues of a symmetric operator and their eigenvectors, started from the preceding measurement.
 
-A Rayleigh-Ritz method: keep an orthonormal basis, diagonalise the operator on it, and extend it by the residuals of
-the wanted Ritz pairs until they are small. For one pair this is the Lanczos method in other clothes (the residual is
-the next Krylov vector), with restarts; a block of pairs also finds eigenvalues that are equal or nearly so.
+The method is Rayleigh-Ritz: diagonalise the operator on an orthonormal basis, extend the basis by the residuals of the
+wanted Ritz pairs, and repeat until these are small. For a single pair this is the Lanczos method with restarts, since
+the residual is the next Krylov vector. Solving for a block of pairs also finds eigenvalues that are equal or nearly so.
 """
 
 from collections.abc import Callable
@@ -14,21 +14,22 @@ from torch import Tensor
 from edgewise.errors import EdgewiseError
 from edgewise.network.objective import Objective
 
-#: Ritz vectors carried along beyond those wanted: when two eigenvalues cross, the one that overtakes is among them.
+#: Ritz vectors that are kept beyond the wanted ones (guard vectors). If two eigenvalues cross between measurements, the
+#: eigenvector of the new largest is then in the subspace that the next solve starts from.
 GUARD = 2
 
 
 @dataclass(frozen=True)
 class Eigenpairs:
-    """The k largest eigenvalues (by value, not by modulus).
+    """The k largest eigenvalues (by value, not by modulus) and their eigenvectors.
 
     Attributes
     ----------
     values : [k], descending
-    vectors : [k, P], orthonormal (but see `EigenTracker.measure` for a preconditioned Hessian)
+    vectors : [k, P], orthonormal (of unit length alone from `EigenTracker.measure` with a preconditioner)
     residuals : [k], |A v - lambda v| / |lambda|
-    subspace : [k + GUARD, P], where the next solve starts
-    products : operator products spent
+    subspace : [k + GUARD, P], the leading Ritz vectors, from which the next solve starts
+    products : number of operator products that were needed
     """
 
     values: Tensor
@@ -53,30 +54,40 @@ def top_eigenpairs(
     ----------
     product : v [P] -> A v [P]
     like : [P], a tensor of the size, type and device of v
-    start : [m, P], the `subspace` of an earlier solve of a similar operator; what is missing is drawn at random, from
-        a fixed seed
+    k : at most P pairs are returned
+    start : [m, P], the `subspace` of an earlier solve of a similar operator; it is completed by random vectors, drawn
+        from a fixed seed
 
     Raises
     ------
     EdgewiseError
         If the residual is still above `tolerance` after `max_products` products, or a product is not finite.
+
+    Examples
+    --------
+    >>> matrix = torch.diag(torch.tensor([-5.0, 1.0, 2.0, 3.0], dtype=torch.float64))
+    >>> pairs = top_eigenpairs(lambda v: matrix @ v, like=matrix[0], k=2)
+    >>> [round(value, 3) for value in pairs.values.tolist()]
+    [3.0, 2.0]
+    >>> bool(pairs.vectors[0, 3].abs() > 0.999)
+    True
     """
     size = len(like)
     wanted, carried = min(k, size), min(k + GUARD, size)
-    room = min(size, max(20, 4 * carried))
+    capacity = min(size, max(20, 4 * carried))
     generator = torch.Generator().manual_seed(0)
 
     def random_vector() -> Tensor:
         return torch.randn(size, generator=generator, dtype=torch.float64).to(like)
 
-    basis, images = like.new_empty((room, size)), like.new_empty((room, size))
+    basis, images = like.new_empty((capacity, size)), like.new_empty((capacity, size))
     used = spent = 0
 
     def extend(vector: Tensor) -> None:
-        """Add the part of `vector` that is new to the basis; if nothing is, a random vector's."""
+        """Add to the basis the part of `vector` that is orthogonal to it; of a random vector, if that part is 0."""
         nonlocal used, spent
         length = vector.norm()
-        for _ in range(2):
+        for _ in range(2):  # a second pass removes what rounding leaves in the first
             vector = vector - (basis[:used] @ vector) @ basis[:used]
         if not vector.norm() > 1e-6 * length:
             extend(random_vector())
@@ -98,8 +109,8 @@ def top_eigenpairs(
         rotation = rotation.flip(1).T.to(like)
         values = values.flip(0).to(like)
         vectors = rotation[:carried] @ basis[:used]
-        errors = rotation[:wanted] @ images[:used] - values[:wanted, None] * vectors[:wanted]
-        residuals = errors.norm(dim=1) / values[:wanted].abs().clamp_min(torch.finfo(like.dtype).tiny)
+        residual_vectors = rotation[:wanted] @ images[:used] - values[:wanted, None] * vectors[:wanted]
+        residuals = residual_vectors.norm(dim=1) / values[:wanted].abs().clamp_min(torch.finfo(like.dtype).tiny)
         if bool((residuals <= tolerance).all()) or used == size:
             return Eigenpairs(values[:wanted], vectors[:wanted], residuals, vectors, spent)
         if spent >= max_products:
@@ -107,17 +118,22 @@ def top_eigenpairs(
                 f"hessian.tolerance: was {tolerance:g}; after {spent} Hessian-vector products the relative residual is"
                 f" {residuals.max().item():.1e}: allow a larger one, or use compute.dtype float64"
             )
-        open_pairs = errors[residuals > tolerance]
-        if used + len(open_pairs) > room:
-            keep = max(carried, room // 2)
-            basis[:keep], images[:keep] = rotation[:keep] @ basis[:used], rotation[:keep] @ images[:used]
-            used = keep
-        for error in open_pairs:
-            extend(error)
+        unconverged = residual_vectors[residuals > tolerance]
+        if used + len(unconverged) > capacity:  # restart from the leading Ritz vectors
+            kept = max(carried, capacity // 2)
+            basis[:kept], images[:kept] = rotation[:kept] @ basis[:used], rotation[:kept] @ images[:used]
+            used = kept
+        for residual_vector in unconverged:
+            extend(residual_vector)
 
 
 class EigenTracker:
-    """Eigenpairs of an objective's Hessian along a run, each solve started from the one before it."""
+    """Eigenpairs of an objective's Hessian along a run; each solve starts from the subspace of the preceding one.
+
+    Attributes
+    ----------
+    subspace : [k + GUARD, P], of the last solve; None before the first
+    """
 
     def __init__(self, objective: Objective, k: int = 1, *, tolerance: float = 1e-3) -> None:
         self.objective, self.k, self.tolerance = objective, k, tolerance
@@ -126,9 +142,9 @@ class EigenTracker:
     def measure(self, theta: Tensor, preconditioner: Tensor | None = None) -> Eigenpairs:
         """The k leading eigenpairs of the Hessian at theta [P], or of P^-1/2 H P^-1/2 for a `preconditioner` P [P].
 
-        The eigenvectors u of the latter are mapped back: v = P^-1/2 u, an eigenvector of P^-1 H, is the direction of
-        parameter space along which the preconditioned optimiser oscillates. It is scaled to unit length, so that
-        alignment and influence, for which it is v1, keep their meaning; such vectors are not orthogonal to each other.
+        With a preconditioner, the vectors returned are v = P^-1/2 u for the eigenvectors u. They are eigenvectors of
+        P^-1 H, the directions in parameter space along which the preconditioned optimiser oscillates. They have unit
+        length, as alignment and influence require of v1, but are not orthogonal to each other.
         """
         hessian = self.objective.hessian(theta)
         if preconditioner is None:

@@ -1,4 +1,4 @@
-"""Gradient flow: the limit of small steps, which has no edge of stability (Cohen et al. 2021)."""
+"""Gradient flow: the limit of gradient descent as lr tends to 0, which has no edge of stability (Cohen et al. 2021)."""
 
 import math
 from collections.abc import Callable
@@ -9,22 +9,26 @@ from torch import Tensor
 
 from edgewise.states.optimizers import Optimizer, State
 
-#: The way gone in a step is first taken to be lr times the gradient. Where the flow is stiff that is too much, and so
-#: would the error be that is relative to it: from this factor on the step is repeated.
+#: A step is repeated with a smaller absolute tolerance if its displacement was overestimated by more than this factor.
 OVERESTIMATE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class GradientFlow(Optimizer):
-    """d theta / dt = -(gradient + weight_decay theta), for a time of lr a step.
+    """d theta / dt = -(gradient + weight_decay theta), over a time of lr per step.
 
-    Dormand and Prince's adaptive Runge-Kutta pair. The error allowed is relative to the way gone in the step, so that a
-    step outside the integrator's stability region, which shows as an error, is refused and repeated with a smaller one.
+    It is integrated by the adaptive Runge-Kutta pair of Dormand and Prince (1980). The integrator rejects a substep
+    with too large an error and repeats it with a shorter one. That includes substeps outside its region of stability,
+    whose errors are large, so the result is that of the flow however large lr is.
+
+    The allowed error is relative to the displacement in a step, which is not known beforehand. It is first estimated as
+    lr times the gradient. If the flow is stiff that is an overestimate, and with it the allowed error is too large: the
+    step is then repeated with the displacement found (see `OVERESTIMATE`).
 
     Attributes
     ----------
     gradient : theta [P] -> gradient of the loss [P]
-    tolerance : error allowed, relative to the way gone in a step
+    tolerance : error allowed in a step, relative to the displacement in it
     """
 
     gradient: Callable[[Tensor], Tensor]
@@ -32,19 +36,19 @@ class GradientFlow(Optimizer):
 
     @property
     def stability_threshold(self) -> float:
-        """Infinite: a flow has no step that could be too large."""
+        """Infinite: the flow is stable at any sharpness."""
         return math.inf
 
     def step(self, state: State, gradient: Tensor) -> State:
-        """The flow from `state` for a time of lr."""
+        """The state after following the flow from `state` for a time of lr; `gradient` [P] is the one at its start."""
         from torchdiffeq import odeint
 
-        def velocity(time: Tensor, way: Tensor) -> Tensor:
-            theta = state.theta + way
+        def velocity(time: Tensor, displacement: Tensor) -> Tensor:
+            theta = state.theta + displacement
             return -self.gradient(theta) - self.weight_decay * theta
 
-        def way_gone(expected: float) -> Tensor:
-            """The way from `state`, where its entries are expected to be of this size."""
+        def integrate(expected: float) -> Tensor:
+            """The displacement [P] from `state`, with errors relative to its `expected` root mean square."""
             path: Tensor = odeint(
                 velocity,
                 torch.zeros_like(state.theta),
@@ -56,14 +60,14 @@ class GradientFlow(Optimizer):
             )
             return path[-1]
 
-        expected = self.lr * _size(self._decayed(state, gradient))
-        way = way_gone(expected) if expected > 0 else torch.zeros_like(state.theta)
-        while expected > OVERESTIMATE * _size(way) > 0:
-            expected = _size(way)
-            way = way_gone(expected)
-        return self._after(state, state.theta + way, **state.buffers)
+        expected = self.lr * _rms(self._decayed(state, gradient))
+        displacement = integrate(expected) if expected > 0 else torch.zeros_like(state.theta)
+        while expected > OVERESTIMATE * _rms(displacement) > 0:
+            expected = _rms(displacement)
+            displacement = integrate(expected)
+        return self._after(state, state.theta + displacement, **state.buffers)
 
 
-def _size(vector: Tensor) -> float:
+def _rms(vector: Tensor) -> float:
     """The root mean square of a vector [P]."""
     return vector.square().mean().sqrt().item()

@@ -8,7 +8,7 @@ no width, from a quantity so coarse that every seed has the same, says nothing o
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -335,3 +335,16 @@ def as_markdown(rows: list[dict[str, Any]], seeds: int) -> str:
         cells = (row["figure"], row["statement"], row["paper"], f"{row['statistic']:.3g}", interval, row["verdict"])
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def in_short(rows: list[dict[str, Any]]) -> str:
+    """How many claims there are of each verdict.
+
+    Examples
+    --------
+    >>> in_short([{"verdict": "holds"}, {"verdict": "undecided"}, {"verdict": "holds"}])
+    '3 claims: 2 hold, 0 fail, 1 undecided'
+    """
+    verdicts = [row["verdict"] for row in rows]
+    holding, failing, undecided = (verdicts.count(verdict) for verdict in get_args(Verdict))
+    return f"{len(rows)} claims: {holding} hold, {failing} fail, {undecided} undecided"

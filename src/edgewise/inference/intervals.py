@@ -9,7 +9,6 @@ from scipy import stats
 from edgewise.data.files import Array
 
 CONFIDENCE = 0.95
-TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 RESAMPLES = 1000
 
 
@@ -36,12 +35,15 @@ def mean_over_seeds(values: Array) -> tuple[Array, Array, Array]:
     if count < 2:
         unknown = np.full_like(mean, np.nan)
         return mean, unknown, unknown
-    half = _t_quantile(count) * values.std(axis=0, ddof=1) / np.sqrt(count)
-    return mean, mean - half, mean + half
+    low, high = _t_quantiles(count)
+    standard_error = stats.sem(values, axis=0)
+    return mean, mean + low * standard_error, mean + high * standard_error
 
 
-def _t_quantile(count: int) -> float:
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1))
+def _t_quantiles(count: int) -> tuple[float, float]:
+    """How many standard errors from the mean of `count` values its interval begins and ends."""
+    low, high = stats.t.interval(CONFIDENCE, count - 1)
+    return float(low), float(high)
 
 
 def mean_interval(values: Sequence[float] | Array) -> Interval:
@@ -60,24 +62,6 @@ def spearman(x: Array, y: Array) -> float:
 def permutation_p_value(value: float, null: Array) -> float:
     """One-sided p-value of `value` among draws [m] from its null distribution; the value itself counts as a draw."""
     return float((1 + np.count_nonzero(null >= value)) / (1 + len(null)))
-
-
-def bootstrap_spearman(x: Array, y: Array) -> Interval:
-    """Rank correlation of x [n] and y [n], with a percentile interval that resamples the pairs.
-
-    The resamples are of the ranks, which are taken once.
-    """
-    estimate = spearman(x, y)
-    if not np.isfinite(estimate):
-        return Interval(estimate, float("nan"), float("nan"))
-    ranks = np.stack([stats.rankdata(x), stats.rankdata(y)])
-    rng = np.random.default_rng(0)
-    scores = []
-    for _ in range(RESAMPLES):
-        drawn = ranks[:, rng.integers(len(x), size=len(x))]
-        scores.append(np.corrcoef(drawn)[0, 1])
-    low, high = np.nanquantile(scores, TAILS)
-    return Interval(estimate, float(low), float(high))
 
 
 def clustered_spearman(by_seed: Mapping[int, tuple[Array, Array]]) -> Interval:
@@ -108,6 +92,6 @@ def bootstrap_over_seeds(seeds: Iterable[int], score: Callable[[Sequence[int]], 
     drawn = [tuple(sorted(rng.choice(ordered, count).tolist())) for _ in range(RESAMPLES)]
     # Few seeds have few different resamples, and a score may be slow.
     scores = {chosen: score(list(chosen)) for chosen in sorted(set(drawn))}
-    standard_error = np.nanstd([scores[chosen] for chosen in drawn]) * np.sqrt(count / (count - 1))
-    half = _t_quantile(count) * float(standard_error)
-    return Interval(estimate, estimate - half, estimate + half)
+    standard_error = float(np.nanstd([scores[chosen] for chosen in drawn]) * np.sqrt(count / (count - 1)))
+    low, high = _t_quantiles(count)
+    return Interval(estimate, estimate + low * standard_error, estimate + high * standard_error)

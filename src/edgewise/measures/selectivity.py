@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
 from edgewise.data.files import Array
@@ -85,6 +86,19 @@ def measure_examples(objective: Objective, theta: Tensor, v1: Tensor) -> tuple[A
     influence = objective.projections(theta, v1).square().double().cpu().numpy()
     squared_norm = objective.gradient_norms(theta).square().double().cpu().numpy()
     return influence, np.divide(influence, squared_norm, out=np.zeros_like(influence), where=squared_norm > 0)
+
+
+def rank_correlation(x: Array, y: Array) -> tuple[float, float, float]:
+    """Spearman's rank correlation of x [n] and y [n], and its 95 % interval: (estimate, low, high).
+
+    By Fisher's transformation, as for the Pearson correlation that it is of the ranks. All three are nan where x or y
+    is constant or there are fewer than two pairs.
+    """
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan"), float("nan"), float("nan")
+    found = stats.pearsonr(stats.rankdata(x), stats.rankdata(y))
+    interval = found.confidence_interval(0.95)
+    return float(found.statistic), float(interval.low), float(interval.high)
 
 
 def permutation_null(

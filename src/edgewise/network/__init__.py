@@ -1,1 +1,1 @@
-"""Networks, and the training objective as functions of one flat parameter vector."""
+"""Networks, and the training objective as a function of one flat parameter vector."""

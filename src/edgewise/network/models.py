@@ -1,20 +1,22 @@
-"""Networks, and how they are initialised.
+"""Networks and their initialisation.
 
-What the parameters of the section `model` mean:
+The parameters of the section `model` have these meanings:
 
 ====== =========================================== ========================================== =======================
        width                                       depth                                      at 512, 2 (the paper's)
 ====== =========================================== ========================================== =======================
 mlp    units of each hidden layer                  hidden layers                              512-512
-cnn    units of the hidden linear layer; width/8   stages: the first of two convolutions,     64-64-pool-128-pool-512
-       channels at first                           the others of one with twice the channels
-resnet width/32 channels at first                  blocks in each of the three stages         ResNet-14, 16-32-64
+cnn    units of the hidden linear layer; width/8   stages: the first has two convolutions,    64-64-pool-128-pool-512
+       channels in the first stage                 the others one, with twice the channels
+resnet width/32 channels in the first stage        blocks in each of the three stages         ResNet-14, 16-32-64
 ====== =========================================== ========================================== =======================
 
-`activation` follows every hidden layer; `normalisation` group puts a group normalisation before it. `init_scale`
-multiplies all drawn weights: the function scales with its power (layers + 1) in mlp and cnn. In resnet it scales a
-residual branch by its square, so that below 1 the blocks start near the identity and the network needs no
-normalisation. Weights ahead of a group normalisation have no scale: there it changes how fast they turn.
+`activation` follows every hidden layer. `normalisation` group puts a group normalisation before each activation.
+
+`init_scale` multiplies all drawn weights. In mlp and cnn with relu it multiplies the initial function by
+init_scale^(number of weight layers). In resnet it multiplies each residual branch by init_scale^2, so that below 1 the
+blocks start near the identity and the network needs no normalisation. The scale of weights before a group normalisation
+does not change the function, only how fast training turns them.
 """
 
 import importlib
@@ -43,7 +45,7 @@ def build_model(params: ModelParams, input_shape: tuple[int, ...], outputs: int 
     Raises
     ------
     ParameterError
-        Names model.name, if the network does not suit the images, or is your own and cannot be used.
+        Names model.name, if the images are too small for the network, or a network of your own cannot be used.
     """
     if params.name in MODELS:
         return MODELS[params.name](params, input_shape, outputs)
@@ -62,33 +64,33 @@ def mlp(params: ModelParams, input_shape: tuple[int, ...], outputs: int) -> nn.S
 def cnn(params: ModelParams, input_shape: tuple[int, ...], outputs: int) -> nn.Sequential:
     """`depth` stages of 3x3 convolutions, each ending in a 2x2 max-pooling, a hidden linear layer, linear output.
 
-    The channels double from stage to stage; the first has a convolution more than the others.
+    The first stage has two convolutions, the others one. Each stage has twice the channels of the one before.
     """
     channels, height, width = input_shape
     _check_size(params, input_shape, 2**params.depth)
     layers: list[nn.Module] = []
     first = max(1, params.width // 8)
     for stage in range(params.depth):
-        wanted = first * 2**stage
+        stage_channels = first * 2**stage
         for _ in range(2 if stage == 0 else 1):
-            layers += [nn.Conv2d(channels, wanted, 3, padding=1), *_hidden(params, wanted)]
-            channels = wanted
+            layers += [nn.Conv2d(channels, stage_channels, 3, padding=1), *_hidden(params, stage_channels)]
+            channels = stage_channels
         layers.append(nn.MaxPool2d(2))
-    left = channels * (height // 2**params.depth) * (width // 2**params.depth)
-    layers += [nn.Flatten(), nn.Linear(left, params.width), *_hidden(params, params.width)]
+    features = channels * (height // 2**params.depth) * (width // 2**params.depth)
+    layers += [nn.Flatten(), nn.Linear(features, params.width), *_hidden(params, params.width)]
     return nn.Sequential(*layers, nn.Linear(params.width, outputs))
 
 
 class ResidualBlock(nn.Module):
-    """act(shortcut(x) + F(x)), F two 3x3 convolutions (He et al. 2016).
+    """activation(shortcut(x) + branch(x)), where the branch is two 3x3 convolutions (He et al. 2016).
 
-    The shortcut has no parameters: every `stride`-th pixel, and zeros for the channels that are new. Drawn weights
+    The shortcut takes every `stride`-th pixel and is 0 in the added channels. It has no parameters, since drawn weights
     there would multiply the signal by init_scale in every stage.
     """
 
     def __init__(self, params: ModelParams, fan_in: int, fan_out: int, stride: int) -> None:
         super().__init__()
-        self.stride, self.new_channels = stride, fan_out - fan_in
+        self.stride, self.added_channels = stride, fan_out - fan_in
         *normalisation, self.activation = _hidden(params, fan_out)
         self.branch = nn.Sequential(
             nn.Conv2d(fan_in, fan_out, 3, stride=stride, padding=1),
@@ -99,7 +101,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """From [n, fan_in, H, W] to [n, fan_out, H / stride, W / stride]."""
-        shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
+        shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.added_channels))
         result: Tensor = self.activation(shortcut + self.branch(x))
         return result
 
@@ -107,25 +109,25 @@ class ResidualBlock(nn.Module):
 def resnet(params: ModelParams, input_shape: tuple[int, ...], outputs: int) -> nn.Sequential:
     """The ResNet for CIFAR (He et al. 2016, section 4.2): a convolution, three stages, mean over pixels, linear output.
 
-    Each stage has `depth` blocks and twice the channels of the one before; the second and third halve the image. There
-    is no batch normalisation, whose statistics would make the loss of one example depend on the others.
+    Each stage has `depth` blocks. The second and the third halve the image and double the channels. There is no batch
+    normalisation, because its statistics would make the loss of an example depend on the others.
     """
     _check_size(params, input_shape, 4)
     channels = max(1, params.width // 32)
     layers: list[nn.Module] = [nn.Conv2d(input_shape[0], channels, 3, padding=1), *_hidden(params, channels)]
     for stage in range(3):
         for block in range(params.depth):
-            grow = 2 if stage > 0 and block == 0 else 1
-            layers.append(ResidualBlock(params, channels, channels * grow, stride=grow))
-            channels *= grow
+            factor = 2 if stage > 0 and block == 0 else 1
+            layers.append(ResidualBlock(params, channels, channels * factor, stride=factor))
+            channels *= factor
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, outputs))
 
 
 def initial_theta(model: nn.Module, init_scale: float, seed: int) -> torch.Tensor:
     """Kaiming-normal weights times `init_scale`, zero biases, as one flat float64 vector [P].
 
-    Weights of one dimension are the gains of normalisation layers: 1. Other parameters of at most one dimension are 0.
-    Drawn on the CPU in float64, so that the device and the precision of the run do not change the draw.
+    Weights of one dimension, the gains of normalisation layers, are 1. Other parameters of at most one dimension are 0.
+    The weights are drawn on the CPU in float64, so that the draw does not depend on the device or precision of the run.
     """
     generator = torch.Generator().manual_seed(seed)
     parts = []
@@ -141,9 +143,10 @@ def initial_theta(model: nn.Module, init_scale: float, seed: int) -> torch.Tenso
 
 
 def _hidden(params: ModelParams, channels: int) -> list[nn.Module]:
-    """What follows a hidden layer of so many channels: normalisation, if any, and the activation.
+    """The layers after a hidden layer of this number of channels: the normalisation, if any, and the activation.
 
-    There are at most 8 groups, of at least two channels each where there are two: a value by itself would become 0.
+    There are at most 8 groups, of at least two channels each if the layer has two: a group of a single value would be
+    normalised to 0.
     """
     activation = ACTIVATIONS[params.activation]()
     if params.normalisation == "none":
@@ -153,6 +156,7 @@ def _hidden(params: ModelParams, channels: int) -> list[nn.Module]:
 
 
 def _check_size(params: ModelParams, input_shape: tuple[int, ...], smallest: int) -> None:
+    """Raise a `ParameterError` if the images are less than `smallest` pixels high or wide."""
     _, height, width = input_shape
     if min(height, width) < smallest:
         allowed = (
@@ -163,12 +167,18 @@ def _check_size(params: ModelParams, input_shape: tuple[int, ...], smallest: int
 
 
 def _your_own(name: str, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-    """The network that the factory package.module:factory gives for (input_shape, outputs), if it can be used here."""
+    """The network factory(input_shape, outputs) for a `name` of the form package.module:factory.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such factory, if it fails, or if its network cannot be used (see `_fault`).
+    """
     module_name, _, factory_name = name.partition(":")
     try:
         model: nn.Module = getattr(importlib.import_module(module_name), factory_name)(input_shape, outputs)
         fault = _fault(model, input_shape, outputs)
-    except Exception as error:  # anything may go wrong in code that is not ours
+    except Exception as error:  # the user's code may raise anything
         fault = f"must be package.module:factory, with factory(input_shape, outputs) -> torch.nn.Module: {error!r}"
     if fault is not None:
         raise ParameterError("model.name", name, fault)
@@ -176,22 +186,26 @@ def _your_own(name: str, input_shape: tuple[int, ...], outputs: int) -> nn.Modul
 
 
 def _fault(model: nn.Module, input_shape: tuple[int, ...], outputs: int) -> str | None:
-    """Why the loss of an example is not a function of theta and of that example, found out on two random images."""
+    """The reason why a network cannot be used; None if there is none.
+
+    It must have parameters and the right number of outputs, and the outputs for an image must be a function of theta
+    and that image alone. This is tried on two random images.
+    """
     if not any(parameter.numel() for parameter in model.parameters()):
         return "has no parameters to train"
     before = {key: buffer.clone() for key, buffer in model.named_buffers()}
     images = torch.randn((2, *input_shape), generator=torch.Generator().manual_seed(0))
-    images[1] *= 3  # so that statistics of both are not those of one
+    images[1] *= 3  # so that statistics over both images differ from those of either one
     with torch.no_grad():
-        together, again = model(images), model(images)
+        first, second = model(images), model(images)
         updated = [key for key, buffer in model.named_buffers() if not torch.equal(buffer, before[key])]
         if updated:
             return f"has buffers that change in training (batch normalisation?): {', '.join(updated)}"
-        if together.shape != (2, outputs):
-            return f"gives outputs of shape {tuple(together.shape)} for two images; must be {(2, outputs)}"
-        if not torch.equal(together, again):
+        if first.shape != (2, outputs):
+            return f"gives outputs of shape {tuple(first.shape)} for two images; must be {(2, outputs)}"
+        if not torch.equal(first, second):
             return "does not give the same outputs for the same images twice (dropout?)"
-        if not torch.allclose(together, torch.cat([model(image[None]) for image in images]), rtol=1e-3, atol=1e-5):
+        if not torch.allclose(first, torch.cat([model(image[None]) for image in images]), rtol=1e-3, atol=1e-5):
             return "gives outputs for an image that depend on the others (batch normalisation?)"
     return None
 

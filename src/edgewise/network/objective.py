@@ -1,7 +1,7 @@
-"""The training objective as functions of one flat parameter vector: the one place that touches autograd.
+"""The training objective and its derivatives as functions of one flat parameter vector theta.
 
-L(theta) = (1/n) sum_i l_i(theta). The data are walked in chunks; a sum over the chunks is the one seam through which
-the work could be split over devices, and memory is bounded by the chunk, not by n.
+L(theta) = (1/n) sum_i l_i(theta). The sums over examples are taken chunk by chunk (`Objective.chunks`), so that memory
+is bounded by the size of a chunk and not by n.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,21 +15,21 @@ from torch.nn import functional as F
 
 Loss = Literal["mse", "ce"]
 
-#: Examples whose gradients are held at once where they have to be formed.
+#: Number of per-example gradients, [P] each, that are held in memory at once.
 VMAP_CHUNK = 32
 
-#: What may follow a flattening of the image for gradient norms to be had without forming gradients.
+#: The layers of networks whose gradient norms are computed without forming the gradients (`Objective.gradient_norms`).
 PLAIN_LAYERS = (nn.Linear, nn.ReLU, nn.Tanh, nn.GELU, nn.SiLU, nn.ELU)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything that one pass forward and back over the data gives.
+    """The results of one forward and backward pass over the data.
 
     Attributes
     ----------
     losses : [n], the loss of each example
-    correct : bool [n], whether the larger output is the label's
+    correct : bool [n], whether the largest output is the label's
     gradient : [P], of the mean loss
     label_probability : [n], see `Objective.label_probabilities`
     """
@@ -46,7 +46,7 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """Fraction of the examples whose larger output is the label's."""
+        """Fraction of the examples whose largest output is the label's."""
         return self.correct.double().mean().item()
 
 
@@ -55,11 +55,25 @@ class Objective:
 
     Parameters
     ----------
-    model : the network; only its structure is used, its own parameters never are
+    model : the network; its structure is used, the values of its own parameters are not
     loss : "mse", the sum over the outputs of (output - one-hot)^2, or "ce", softmax cross-entropy
     x : [n, ...]
     y : int64 [n]
-    chunk_size : examples worked on at once
+    chunk_size : number of examples in one pass
+
+    Examples
+    --------
+    A linear model with weights 0 on two examples. The MSE of each is 1, and H is 2/n x^T x for each of the outputs:
+
+    >>> x, y = torch.tensor([[1.0, 0.0], [0.0, 3.0]]), torch.tensor([0, 1])
+    >>> objective = Objective(nn.Linear(2, 2, bias=False), "mse", x, y, chunk_size=1)
+    >>> theta = torch.zeros(objective.num_params)
+    >>> objective.evaluate(theta).loss
+    1.0
+    >>> objective.gradient(theta)
+    tensor([-1.,  0.,  0., -3.])
+    >>> objective.hessian(theta)(torch.ones(4))
+    tensor([1., 9., 1., 9.])
     """
 
     def __init__(self, model: nn.Module, loss: Loss, x: Tensor, y: Tensor, chunk_size: int) -> None:
@@ -73,12 +87,21 @@ class Objective:
         return len(self.x)
 
     def subset(self, members: Tensor) -> "Objective":
-        """The same objective on the examples that the mask or index `members` picks."""
+        """The same objective on the examples that `members`, a mask or indices, selects."""
         return Objective(self.model, self.loss, self.x[members], self.y[members], self.chunk_size)
 
     def with_inputs(self, x: Tensor) -> "Objective":
         """The same objective and labels on other inputs x [n, ...]."""
         return Objective(self.model, self.loss, x, self.y, self.chunk_size)
+
+    def chunks(self, *aligned: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Chunks (x, y, *aligned) of at most `chunk_size` examples, in order.
+
+        Parameters
+        ----------
+        aligned : [n, ...] each, further tensors with a row for each example
+        """
+        return _split(self.chunk_size, self.x, self.y, *aligned)
 
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         """The network's outputs [m, classes] for inputs x [m, ...]."""
@@ -97,18 +120,18 @@ class Objective:
     def label_probabilities(self, outputs: Tensor, y: Tensor) -> Tensor:
         """The probability [m] that outputs [m, classes] give to the labels y [m].
 
-        For CE, the softmax; near 1 the gradient of the loss vanishes: it is saturated. For MSE the outputs themselves
-        estimate the probabilities of the classes (the mean of one-hot labels minimises it), so it is the label's
-        output, clipped to [0, 1].
+        For CE it is the label's softmax; where that is near 1, the gradient of the loss vanishes (saturation). For MSE
+        it is the label's output, clipped to [0, 1]: the outputs that minimise MSE are the means of the one-hot labels,
+        which are class probabilities.
         """
         of_label = outputs.softmax(dim=1) if self.loss == "ce" else outputs.clamp(0, 1)
         return of_label.gather(1, y[:, None])[:, 0]
 
     def evaluate(self, theta: Tensor) -> Evaluation:
-        """Losses, correctness and gradient at theta [P], from one pass forward and back."""
+        """Losses, correctness and gradient at theta [P], from one forward and backward pass."""
         gradient = torch.zeros_like(theta)
         losses, correct, probabilities = [], [], []
-        for x, y in self._chunks():
+        for x, y in self.chunks():
             leaf = theta.detach().requires_grad_()
             outputs = self.outputs(leaf, x)
             chunk = self.example_losses(outputs, y)
@@ -118,15 +141,25 @@ class Objective:
             probabilities.append(self.label_probabilities(outputs.detach(), y))
         return Evaluation(torch.cat(losses), torch.cat(correct), gradient / len(self), torch.cat(probabilities))
 
+    def loss_and_accuracy(self, theta: Tensor) -> tuple[float, float]:
+        """The mean loss and the accuracy at theta [P], as in `Evaluation`, from forward passes alone."""
+        loss, correct = 0.0, 0
+        with torch.no_grad():
+            for x, y in self.chunks():
+                outputs = self.outputs(theta, x)
+                loss += self.example_losses(outputs, y).double().sum().item()
+                correct += int((outputs.argmax(dim=1) == y).sum())
+        return loss / len(self), correct / len(self)
+
     def gradient(self, theta: Tensor) -> Tensor:
         """The gradient [P] of the mean loss at theta [P]."""
         return self.evaluate(theta).gradient
 
     def hessian(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
-        """The map v -> H v at theta, by differentiating gradient . v (Pearlmutter 1994).
+        """The map v [P] -> H v [P] at theta [P], by differentiating gradient . v (Pearlmutter 1994).
 
-        Where the data are one chunk, its gradient's graph is kept, and a product costs one pass back through it;
-        otherwise the graphs are rebuilt chunk by chunk.
+        If the data fit in one chunk, the graph of the gradient is built once, and each product is one backward pass
+        through it. Otherwise every product builds the graph of each chunk again, so that one graph is held at a time.
         """
 
         def gradient_of(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,16 +171,19 @@ class Objective:
 
         def product(v: Tensor) -> Tensor:
             total = torch.zeros_like(v)
-            for leaf, gradient in [kept] if kept else (gradient_of(x, y) for x, y in self._chunks()):
+            for leaf, gradient in [kept] if kept else (gradient_of(x, y) for x, y in self.chunks()):
                 total += torch.autograd.grad(gradient @ v, leaf, retain_graph=kept is not None)[0]
             return total / len(self)
 
         return product
 
     def projections(self, theta: Tensor, v: Tensor) -> Tensor:
-        """All grad l_i . v, as [n]: one forward-mode Jacobian-vector product of the vector of losses."""
+        """The projections grad l_i . v [n] of every example's gradient on v [P], at theta [P].
+
+        They are the Jacobian-vector product of the vector of losses, in forward mode.
+        """
         parts = []
-        for x, y in self._chunks():
+        for x, y in self.chunks():
 
             def losses(at: Tensor, x: Tensor = x, y: Tensor = y) -> Tensor:
                 return self.example_losses(self.outputs(at, x), y)
@@ -156,9 +192,9 @@ class Objective:
         return torch.cat(parts)
 
     def sharpness_gradient(self, theta: Tensor, v: Tensor) -> Tensor:
-        """Grad S = grad (v^T H v) [P] with the unit vector v [P] held fixed (spec, section 1)."""
+        """Grad S = grad (v^T H v) [P] at theta [P], with the unit vector v [P] held fixed."""
         total = torch.zeros_like(theta)
-        for x, y in self._chunks():
+        for x, y in self.chunks():
             leaf = theta.detach().requires_grad_()
             loss = self.example_losses(self.outputs(leaf, x), y).sum()
             slope = torch.autograd.grad(loss, leaf, create_graph=True)[0] @ v
@@ -167,17 +203,17 @@ class Objective:
         return total / len(self)
 
     def gradient_norms(self, theta: Tensor) -> Tensor:
-        """The norm |grad l_i| of every example's gradient, as [n].
+        """The norm |grad l_i| [n] of every example's gradient at theta [P].
 
-        In a network of linear layers one after the other an example's gradient of a layer is the outer product of the
-        loss's gradient by the layer's output and the layer's input, and its norm the product of theirs: no gradient is
-        ever formed. Other networks go through `torch.func.vmap`, a few examples at a time.
+        The gradient of l_i by the weight of a linear layer is the outer product of d l_i / d output and the input of
+        the layer, and its norm is the product of their norms. So for a sequence of linear layers no gradient is formed
+        (Goodfellow 2015, arXiv 1510.01799). For other networks the gradients are formed, `VMAP_CHUNK` at a time.
         """
         norms = self._norms_by_layers if self._is_sequence_of_linear_layers() else self._norms_from_gradients
-        return torch.cat([norms(theta, x, y) for x, y in self._chunks()])
+        return torch.cat([norms(theta, x, y) for x, y in self.chunks()])
 
     def _is_sequence_of_linear_layers(self) -> bool:
-        """Whether the network is one like `models.mlp`, to go by what it is made of."""
+        """Whether the network flattens its inputs and then applies `PLAIN_LAYERS` alone, each once."""
         if type(self.model) is not nn.Sequential or len(self.model) == 0:
             return False
         flatten, *layers = self.model
@@ -186,17 +222,17 @@ class Objective:
             and (flatten.start_dim, flatten.end_dim) == (1, -1)
             and all(type(layer) in PLAIN_LAYERS for layer in layers)
             and all(name.endswith((".weight", ".bias")) for name in self._names)
-            # A layer, or a weight, that is there twice counts twice here.
+            # A layer or a weight that occurs twice has a gradient that is a sum; it is counted twice here.
             and sum(parameter.numel() for layer in layers for parameter in layer.parameters()) == self.num_params
         )
 
     def _norms_by_layers(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """Gradient norms [m] of a sequence of linear layers, by what enters each layer and the error at its output."""
+        """Gradient norms [m] of a sequence of linear layers, from each layer's inputs and d loss / d output."""
         calls: list[tuple[nn.Module, Tensor, Tensor]] = []
 
         def keep(layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
             calls.append((layer, args[0], output))
-            return output.clone()  # which an activation may overwrite
+            return output.clone()  # an in-place activation overwrites the clone, not what is kept
 
         hooks = [m.register_forward_hook(keep) for m in self.model.modules() if isinstance(m, nn.Linear)]
         try:
@@ -206,19 +242,21 @@ class Objective:
                 hook.remove()
         errors = torch.autograd.grad(losses.sum(), [output for _, _, output in calls])
         squared = torch.zeros_like(losses)
-        for (layer, entering, _), error in zip(calls, errors, strict=True):
-            squared += error.square().sum(dim=1) * (entering.square().sum(dim=1) + (layer.bias is not None))
+        for (layer, inputs, _), error in zip(calls, errors, strict=True):
+            # A bias is a weight on a constant input of 1.
+            squared += error.square().sum(dim=1) * (inputs.square().sum(dim=1) + (layer.bias is not None))
         return squared.detach().sqrt()
 
     def _norms_from_gradients(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """Gradient norms [m] of any network, by forming the gradients of a few examples at a time."""
+        """Gradient norms [m] of any network, from the gradients of `VMAP_CHUNK` examples at a time."""
 
         def loss(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
             return self.example_losses(self.outputs(at, x[None]), y[None])[0]
 
-        each = vmap(grad(loss), in_dims=(None, 0, 0))
-        few = zip(x.split(VMAP_CHUNK), y.split(VMAP_CHUNK), strict=True)
-        return torch.cat([each(theta, inputs, labels).norm(dim=1) for inputs, labels in few])
+        gradients = vmap(grad(loss), in_dims=(None, 0, 0))
+        return torch.cat([gradients(theta, *examples).norm(dim=1) for examples in _split(VMAP_CHUNK, x, y)])
 
-    def _chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        yield from zip(self.x.split(self.chunk_size), self.y.split(self.chunk_size), strict=True)
+
+def _split(size: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Tensors [n, ...] of equal n, cut together into pieces of at most `size` rows."""
+    return zip(*(tensor.split(size) for tensor in tensors), strict=True)

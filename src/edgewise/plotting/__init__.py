@@ -1,114 +1,144 @@
-"""The figures, from the tables under plots/ alone (the paper's numbers; its figure 2 shows images, not a table).
+"""The figures, numbered as in the paper (arXiv 2606.04212), each drawn from tables alone.
 
-A new figure is one function of the tables and one line of `FIGURES`.
+Modules
+-------
+style : colours, line styles, captions, the empty figure and its PNG
+curves : curves with their bands, and the lines that mark a step or a level
+over_training, points, geometry, unseen : one function for each figure
+
+To add a figure, write a function of `Tables` and `Captions` in the module whose subject it is. It calls
+`style.new_figure`, draws on the panels and returns the figure. Then add a line to `FIGURES`: the name of the figure's
+file, the function, and the tables and columns that the function reads. The stage `figures` then draws it.
+
+Figure 2 shows images and not a table, so `draw_images` draws it from the data itself.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from edgewise.data.groups import GROUPS, NATURAL
+from edgewise.data.displacement import DIRECTIONS
+from edgewise.data.examples import Dataset
+from edgewise.data.groups import GROUPS, NATURAL, Examples
 from edgewise.errors import EdgewiseError
-from edgewise.plotting import geometry, over_training, points, shifted
-from edgewise.plotting.style import About, house_style, to_png
+from edgewise.plotting import geometry, over_training, points, unseen
+from edgewise.plotting.style import MAIN_BRANCHES, Captions, Tables, figure_style, to_png
 
-__all__ = ["FIGURES", "IMAGES", "About", "FigureOfTables", "check_table", "draw", "house_style", "to_png"]
+__all__ = ["FIGURES", "IMAGES", "Captions", "FigureSpec", "Tables", "draw", "draw_images", "to_png"]
 
-Tables = Mapping[str, pd.DataFrame]
-
-#: File of figure 2, which `geometry.examples` draws.
+#: Name of the file of figure 2.
 IMAGES = "figure_02_images"
 
 
 @dataclass(frozen=True)
-class FigureOfTables:
+class FigureSpec:
     """How one figure is made.
 
     Attributes
     ----------
-    function : from the tables, by name, and what the caption says
-    needs : the tables that it is made of, each with the columns that it cannot do without
+    function : draws the figure from its tables
+    needs : the tables that the function reads, by name, each with the columns that must be there
     """
 
-    function: Callable[[dict[str, pd.DataFrame], About], Figure]
+    function: Callable[[Tables, Captions], Figure]
     needs: dict[str, list[str]]
 
 
-def _by(*branches: str) -> list[str]:
+def _by_group(branches: Sequence[str]) -> list[str]:
     return [f"{branch}_{group}" for branch in branches for group in GROUPS]
 
 
-BOTH = ["baseline", "exit"]
-WAYS = [f"{quantity}_{way}" for quantity in ("alignment", "curvature_influence") for way in ("coherent", "random")]
-WHERE = ["label", "along", "away"]
-DISTANCES = [NATURAL, *GROUPS, "control_coherent", "control_random"]
+BRANCH_COLUMNS = list(MAIN_BRANCHES)
+SHARPNESS_COLUMNS = [*MAIN_BRANCHES, "stability_threshold"]
+GROUP_COLUMNS = _by_group(MAIN_BRANCHES)
+CONTROL_COLUMNS = [
+    f"{quantity}_{direction}" for quantity in ("alignment", "curvature_influence") for direction in DIRECTIONS
+]
+POSITION_COLUMNS = ["label", "along", "away"]
+DISTANCE_COLUMNS = [NATURAL, *GROUPS, *(f"control_{direction}" for direction in DIRECTIONS)]
 
-#: Every figure that is made of tables, by the name of its file under plots/.
+#: Every figure that is drawn from tables, by the name of its file.
 FIGURES = {
-    "figure_01_taxonomy": FigureOfTables(geometry.taxonomy, {"taxonomy": WHERE}),
-    "figure_04_delta_loss": FigureOfTables(
+    "figure_01_taxonomy": FigureSpec(geometry.taxonomy, {"taxonomy": POSITION_COLUMNS}),
+    "figure_04_delta_loss": FigureSpec(
         over_training.delta_loss, {"delta_loss": list(GROUPS), "delta_loss_equal_time": list(GROUPS)}
     ),
-    "figure_05_alignment": FigureOfTables(
-        over_training.alignment, {"alignment": _by(*BOTH), "sharpness": [*BOTH, "stability_threshold"]}
+    "figure_05_alignment": FigureSpec(
+        over_training.alignment, {"alignment": GROUP_COLUMNS, "sharpness": SHARPNESS_COLUMNS}
     ),
-    "figure_06_control": FigureOfTables(over_training.control, {"control": WAYS, "control_alpha": WAYS}),
-    "figure_07_persistence": FigureOfTables(
-        over_training.persistence,
-        {name: _by("baseline") for name in ("curvature_influence", "gradient_norm", "alignment", "label_probability")},
+    "figure_06_control": FigureSpec(
+        over_training.control, {"control": CONTROL_COLUMNS, "control_alpha": CONTROL_COLUMNS}
     ),
-    "figure_08_examples": FigureOfTables(points.examples, {"examples": ["centroid_distance", "alignment"]}),
-    "figure_09_robustness": FigureOfTables(
-        shifted.robustness, {"robustness": [], "robustness_epsilon": ["baseline_test", "exit_test"]}
+    "figure_07_persistence": FigureSpec(
+        over_training.persistence, {name: _by_group(["baseline"]) for name in over_training.PERSISTENCE}
     ),
-    "figure_10_ood": FigureOfTables(shifted.ood, {"ood": [], "corruptions": []}),
-    "figure_15_19_centroid_distance": FigureOfTables(geometry.centroid_distance, {"centroid_distance": DISTANCES}),
-    "figure_16_17_influence": FigureOfTables(
+    "figure_08_examples": FigureSpec(points.examples, {"examples": ["centroid_distance", "alignment"]}),
+    "figure_09_robustness": FigureSpec(
+        unseen.robustness, {"robustness": [], "robustness_epsilon": ["baseline_test", "exit_test"]}
+    ),
+    "figure_10_ood": FigureSpec(unseen.ood, {"ood": [], "corruptions": []}),
+    "figure_15_19_centroid_distance": FigureSpec(geometry.centroid_distance, {"centroid_distance": DISTANCE_COLUMNS}),
+    "figure_16_17_influence": FigureSpec(
         over_training.influence,
-        {
-            "curvature_influence": _by(*BOTH),
-            "control_alpha": ["curvature_influence_coherent"],
-        },
+        {"curvature_influence": GROUP_COLUMNS, "control_alpha": ["curvature_influence_coherent"]},
     ),
-    "figure_18_displacement": FigureOfTables(geometry.displacement, {"taxonomy": WHERE}),
-    "figure_20_21_typicality": FigureOfTables(
-        over_training.typicality, {"centroid_correlation": BOTH, "example_alignment": ["typical", "atypical", "all"]}
+    "figure_18_displacement": FigureSpec(geometry.displacement, {"taxonomy": POSITION_COLUMNS}),
+    "figure_20_21_typicality": FigureSpec(
+        over_training.typicality,
+        {"centroid_correlation": BRANCH_COLUMNS, "example_alignment": ["typical", "atypical", "all"]},
     ),
-    "figure_22_coupling": FigureOfTables(
+    "figure_22_coupling": FigureSpec(
         points.coupling, {"coupling": ["step", "curvature_influence", "sharpness_coupling"]}
     ),
-    "figure_group_loss": FigureOfTables(over_training.group_loss, {"group_loss": _by(*BOTH)}),
-    "figure_sharpness": FigureOfTables(
-        over_training.sharpness, {name: [*BOTH, "stability_threshold"] for name in ("sharpness", "secant_sharpness")}
+    "figure_group_loss": FigureSpec(over_training.group_loss, {"group_loss": GROUP_COLUMNS}),
+    "figure_sharpness": FigureSpec(
+        over_training.sharpness, {"sharpness": SHARPNESS_COLUMNS, "secant_sharpness": SHARPNESS_COLUMNS}
     ),
 }
 
 
-def draw(name: str, tables: Tables, about: About) -> Figure:
-    """Draw the figure of that name from the tables, which are indexed by their first column.
+def draw(name: str, tables: Tables, captions: Captions) -> Figure:
+    """Draw one of `FIGURES`.
+
+    Parameters
+    ----------
+    name : of the figure
+    tables : by name, each indexed by its first column
+    captions : what the caption says of the run
 
     Raises
     ------
     EdgewiseError
         If a table or a column that the figure needs is missing, or a table is empty.
     """
-    figure = FIGURES[name]
-    chosen = {}
-    for table, columns in figure.needs.items():
+    spec = FIGURES[name]
+    for table, columns in spec.needs.items():
         if table not in tables:
-            raise EdgewiseError(f"{name}: needs the table plots/{table}.csv")
-        check_table(table, tables[table], columns)
-        chosen[table] = tables[table]
-    with house_style():
-        return figure.function(chosen, about)
+            raise EdgewiseError(f"{name}: needs the table plots/tables/{table}.csv")
+        _check_table(table, tables[table], columns)
+    with figure_style():
+        return spec.function({table: tables[table] for table in spec.needs}, captions)
 
 
-def check_table(name: str, table: pd.DataFrame, columns: list[str]) -> None:
-    """Stop with one clear error where a table cannot be drawn."""
+def draw_images(train: Examples, dataset: Dataset, captions: Captions) -> Figure:
+    """Draw figure 2: a few training images of every group and label.
+
+    Parameters
+    ----------
+    train : the training data, with the group of each image
+    dataset : supplies the normalisation, which is undone, and the names of the classes
+    captions : what the caption says of the run
+    """
+    with figure_style():
+        return geometry.images(train, dataset, captions)
+
+
+def _check_table(name: str, table: pd.DataFrame, columns: list[str]) -> None:
+    """Raise an error that names the table if it cannot be drawn."""
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise EdgewiseError(f"plots/{name}.csv: lacks the columns {', '.join(missing)}; `dvc repro` makes them")
+        raise EdgewiseError(f"plots/tables/{name}.csv: lacks the columns {', '.join(missing)}; `dvc repro` makes them")
     if table.empty:
-        raise EdgewiseError(f"plots/{name}.csv: has no rows")
+        raise EdgewiseError(f"plots/tables/{name}.csv: has no rows")

@@ -1,14 +1,31 @@
-"""Optimisers as pure steps (state, gradient) -> state, each with the sharpness at which it turns unstable.
+"""Optimisers as pure steps (state, gradient) -> state, each with the sharpness above which it is unstable.
 
-All of a run's memory is in its `State`: branches that start from one state have the same moments, and see the same
-mini-batches, which are a function of the shuffle seed and of the step alone.
+All of a run's memory is in its `State`, so branches that start from one state have the same moments. They also see the
+same mini-batches, which depend on the shuffle seed and the step alone.
 
-Weight decay is coupled (gradient + weight_decay * theta) except in Adam, where it is decoupled (AdamW). Coupled, it
-makes the objective L + weight_decay/2 |theta|^2, whose Hessian is that of L plus weight_decay; sharpness is measured
-on L, so its threshold is lower by weight_decay.
+Weight decay is coupled (gradient + weight_decay * theta) except in Adam, where it is decoupled (AdamW). Coupled weight
+decay changes the objective to L + weight_decay/2 |theta|^2, whose Hessian is that of L plus weight_decay. Sharpness is
+measured on L, so the threshold for it is lower by weight_decay.
+
+To add an optimiser, write a subclass of `Optimizer`, add a line to `OPTIMIZERS`, and its name to `OptimizerParams`.
+
+Examples
+--------
+On L(theta) = sharpness/2 theta^2 a step of gradient descent multiplies theta by 1 - lr * sharpness:
+
+>>> descent = GradientDescent(lr=0.5)
+>>> descent.stability_threshold
+4.0
+>>> for sharpness in (3.0, 5.0):
+...     state = State(torch.ones(1))
+...     for _ in range(3):
+...         state = descent.step(state, gradient=sharpness * state.theta)
+...     print(state.theta, state.time)
+tensor([-0.1250]) 1.5
+tensor([-3.3750]) 1.5
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -18,21 +35,22 @@ from torch import Tensor
 
 from edgewise.params import OptimizerParams
 
-#: Change of the step, relative to its length, from which an accelerated optimiser counts as swinging. At the edge it is
-#: 0.5 to 2; away from it the kinks of ReLU networks alone make it about 0.1, and look like a curvature of 2 / lr.
-SWING = 0.5
+#: Change from one step to the next, relative to the step's length, from which an accelerated optimiser counts as
+#: oscillating. At the edge it is 0.5 to 2. Away from the edge it is about 0.1 for ReLU networks, from the kinks of the
+#: loss alone, and the secant sharpness of that change would be about 2 / lr.
+OSCILLATION = 0.5
 
 
 @dataclass(frozen=True)
 class State:
-    """All that a run needs to go on from where it is.
+    """All that a run needs to continue.
 
     Attributes
     ----------
     theta : [P]
     step : steps taken since initialisation; Adam's bias corrections and SGD's mini-batches follow from it
     time : training time, the sum of `Optimizer.time_per_step` over the steps taken
-    buffers : the optimiser's own vectors [P], by name; none before the first step, when they are zero
+    buffers : the optimiser's own vectors [P], by name; before the first step there are none, and all count as 0
     """
 
     theta: Tensor
@@ -41,13 +59,13 @@ class State:
     buffers: Mapping[str, Tensor] = field(default_factory=dict)
 
     def buffer(self, name: str) -> Tensor:
-        """The optimiser's vector of that name [P]."""
+        """The optimiser's vector [P] of that name; 0 if there is none."""
         return self.buffers[name] if name in self.buffers else torch.zeros_like(self.theta)
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """One step of an optimiser, and what is known of its stability; by itself, what holds for full-batch descent.
+    """One step of an optimiser, and its stability; the defaults are those of full-batch gradient descent.
 
     Attributes
     ----------
@@ -60,20 +78,20 @@ class Optimizer:
 
     @property
     def stability_threshold(self) -> float:
-        """The sharpness of L (of its preconditioned Hessian, see `preconditioner`) above which a step diverges."""
+        """The sharpness of L above which steps diverge on a quadratic; of P^-1/2 H P^-1/2 with a `preconditioner` P."""
         raise NotImplementedError
 
     @property
     def time_per_step(self) -> float:
-        """Training time of a step: that for which gradient flow would go as far, where the gradient is constant.
+        """Training time of a step: the time in which gradient flow moves as far, if the gradient is constant.
 
-        lr, or lr / (1 - beta) with momentum. Equal times of two branches compare equal distances along the flow.
+        It is lr, or lr / (1 - beta) with momentum. So branches at equal times have gone equally far along the flow.
         """
         return self.lr
 
     @property
     def secant_window(self) -> int:
-        """Steps over which secant sharpness is averaged before the threshold is held against it."""
+        """Number of steps over which secant sharpness is averaged before it is compared with the threshold."""
         return 1
 
     def step(self, state: State, gradient: Tensor) -> State:
@@ -81,26 +99,29 @@ class Optimizer:
         raise NotImplementedError
 
     def batch(self, step: int, n: int) -> Tensor | None:
-        """Indices of the examples, out of n, whose gradient the step from `step` follows; None for all of them."""
+        """Indices of the examples, out of n, whose gradient the step number `step` follows; None for all of them."""
         return None
 
     def sample_batches(self, step: int, n: int) -> list[Tensor]:
-        """Mini-batches for estimates at `step`, independent of those trained on; empty where all examples are used."""
+        """Mini-batches for estimates at `step`, independent of those trained on; none if all examples are used."""
         return []
 
     def preconditioner(self, state: State, gradient: Tensor) -> Tensor | None:
-        """The diagonal P [P] by whose inverse the step from `state` is multiplied; None for the identity.
+        """The diagonal P [P] of the preconditioner of the step from `state`; None for the identity.
 
-        `gradient` [P] is the one that the step follows. The threshold is for P^-1/2 H P^-1/2.
+        The step along `gradient` [P] is multiplied by P^-1, and `stability_threshold` is then for P^-1/2 H P^-1/2.
         """
         return None
 
     def secant(self, state: State, gradient: Tensor, following: State, next_gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """The displacement and the change of gradient [P] that secant sharpness is taken of: those of the step."""
+        """The displacement [P] and the change of gradient [P] for secant sharpness: those of the step.
+
+        The step leads from `state`, with `gradient`, to `following`, with `next_gradient`.
+        """
         return following.theta - state.theta, next_gradient - gradient
 
     def with_lr(self, lr: float) -> Self:
-        """The same optimiser with another step size. Its vectors, in the state, carry over unchanged."""
+        """The same optimiser with another step size. The vectors in the state are not rescaled."""
         return replace(self, lr=lr)
 
     def _decayed(self, state: State, gradient: Tensor) -> Tensor:
@@ -108,7 +129,7 @@ class Optimizer:
         return gradient + self.weight_decay * state.theta if self.weight_decay else gradient
 
     def _after(self, state: State, theta: Tensor, **buffers: Tensor) -> State:
-        """The state a step later, at `theta`, with these vectors."""
+        """The state one step after `state`, at `theta`, with the vectors `buffers`."""
         return State(theta, state.step + 1, state.time + self.time_per_step, buffers)
 
 
@@ -127,36 +148,37 @@ class GradientDescent(Optimizer):
 
 
 class Accelerated(Optimizer):
-    """What optimisers that follow an average of gradients share: secant sharpness of the change of the step.
+    """Optimisers that follow an average of past gradients. Their secant sharpness is that of the change of the step.
 
-    The average enlarges the steps along smooth directions, by 1 / (1 - beta), and not the oscillation, so that a step
-    of theirs at the edge has little of v1 in it. The difference of two consecutive steps cancels what is smooth and
-    doubles what alternates. For it, the state keeps the last position and gradient, previous_theta and
-    previous_gradient; before the first step the run was at rest.
+    Averaging enlarges the component of the step that keeps its sign, by 1 / (1 - beta), and not the component that
+    alternates. So even at the edge a step has only a small component along v1. The difference of two consecutive steps
+    cancels the constant component and doubles the alternating one. To compute it, the state keeps the preceding
+    parameters and gradient, as previous_theta and previous_gradient; at the first step the step before counts as 0.
     """
 
     def secant(self, state: State, gradient: Tensor, following: State, next_gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """The second differences of theta and of the gradient [P], over the last two steps, if the step swings.
+        """The second differences of theta [P] and of the gradient [P] over the last two steps, if the step oscillates.
 
-        If not, their first differences: the second would be small and noisy. It swings if its change is at least
-        `SWING` of its length, in the metric of the preconditioner.
+        Otherwise their first differences, because the second ones are then small and noisy. The step oscillates if its
+        change is at least `OSCILLATION` times its length, in the metric of the preconditioner.
         """
-        step, change = following.theta - state.theta, next_gradient - gradient
-        step_change = step - (state.theta - state.buffers.get("previous_theta", state.theta))
-        change_change = change - (gradient - state.buffers.get("previous_gradient", gradient))
+        step, gradient_change = following.theta - state.theta, next_gradient - gradient
+        previous_step = state.theta - state.buffers.get("previous_theta", state.theta)
+        previous_gradient_change = gradient - state.buffers.get("previous_gradient", gradient)
+        step_change = step - previous_step
         preconditioner = self.preconditioner(state, gradient)
         metric = torch.ones_like(step) if preconditioner is None else preconditioner
-        if step_change @ (metric * step_change) < SWING**2 * (step @ (metric * step)):
-            return step, change
-        return step_change, change_change
+        if step_change @ (metric * step_change) < OSCILLATION**2 * (step @ (metric * step)):
+            return step, gradient_change
+        return step_change, gradient_change - previous_gradient_change
 
 
 @dataclass(frozen=True)
 class Momentum(Accelerated):
     """Heavy ball (Polyak 1964): m <- beta m + g; theta <- theta - lr m; stable up to (2 + 2 beta) / lr.
 
-    m is in units of the gradient and does not know lr. A branch that changes lr keeps it, and so changes the velocity
-    lr * m at once by the factor on lr.
+    m is in units of the gradient and does not contain lr. A branch that changes lr keeps m, so its displacement per
+    step, lr * m, changes at once by the same factor as lr.
     """
 
     momentum: float = 0.9
@@ -168,7 +190,7 @@ class Momentum(Accelerated):
 
     @property
     def time_per_step(self) -> float:
-        """Step size / (1 - beta): under a constant gradient m tends to g / (1 - beta)."""
+        """Step size / (1 - beta), since under a constant gradient m tends to g / (1 - beta)."""
         return self.lr / (1 - self.momentum)
 
     def step(self, state: State, gradient: Tensor) -> State:
@@ -181,7 +203,7 @@ class Momentum(Accelerated):
 class Nesterov(Momentum):
     """Nesterov's momentum: m <- beta m + g; theta <- theta - lr (g + beta m), as in torch.
 
-    theta is the point looked ahead to, the one at which the gradient is taken; records and curvature are of it.
+    theta is the look-ahead point, at which the gradient is taken. Records and curvature are measured there.
     """
 
     @property
@@ -199,16 +221,17 @@ class Nesterov(Momentum):
 
 @dataclass(frozen=True)
 class StochasticGradientDescent(GradientDescent):
-    """Gradient descent on mini-batches: every epoch walks all examples in a new order, dropping an incomplete batch.
+    """Gradient descent on mini-batches: each epoch visits all examples in a new order and drops an incomplete batch.
 
     Its edge is where batch sharpness, the mean over mini-batches B of g_B.H_B g_B / |g_B|^2, is 2 / lr (Andreyev and
-    Beneventano 2024). Where labels contradict each other, gradients are mostly noise off the sharp directions, and it
-    may settle well below: on digits with the output-outliers, at 0.4 to 0.8 of 2 / lr; without them, at 0.9.
+    Beneventano 2024). Batch sharpness may settle well below that if labels contradict each other, because the gradients
+    are then mostly noise orthogonal to the sharp directions: on digits it settles at 0.4 to 0.8 of 2 / lr with the
+    output-outliers, and at 0.9 without them.
 
     Attributes
     ----------
-    batch_size : examples a mini-batch; all of them, where there are fewer
-    shuffle_seed : of the order
+    batch_size : examples per mini-batch; all examples, if there are fewer
+    shuffle_seed : seed of the orders
     """
 
     batch_size: int = 32
@@ -216,19 +239,20 @@ class StochasticGradientDescent(GradientDescent):
 
     @property
     def secant_window(self) -> int:
-        """100: one step's secant sharpness is that of one mini-batch."""
+        """100 steps, because the secant sharpness of one step is that of one mini-batch."""
         return 100
 
     def batch(self, step: int, n: int) -> Tensor:
-        """The mini-batch of a step, from the permutation of its epoch."""
+        """Indices of the mini-batch of the step number `step`, from the permutation of its epoch."""
         epoch, position = divmod(step, max(1, n // self.batch_size))
         return self._batches(n, [self.shuffle_seed, 0, epoch])[position]
 
     def sample_batches(self, step: int, n: int) -> list[Tensor]:
-        """All mini-batches of an epoch in an order of its own, which nothing was trained on."""
+        """The mini-batches of one epoch, in an order that depends on `step` and is not used in training."""
         return self._batches(n, [self.shuffle_seed, 1, step])
 
     def _batches(self, n: int, seed: list[int]) -> list[Tensor]:
+        """The complete mini-batches of a random permutation of n examples."""
         order = torch.from_numpy(np.random.default_rng(seed).permutation(n))
         size = min(self.batch_size, n)
         return list(order[: n - n % size].split(size))
@@ -236,7 +260,7 @@ class StochasticGradientDescent(GradientDescent):
 
 @dataclass(frozen=True)
 class Adam(Accelerated):
-    """Adam (Kingma and Ba 2015), and with weight decay AdamW, written as preconditioned momentum (Cohen et al. 2022).
+    """Adam (Kingma and Ba 2015), or AdamW with weight decay, written as preconditioned momentum (Cohen et al. 2022).
 
     m <- beta1 m + (1 - beta1) g; theta <- (1 - lr weight_decay) theta - lr P^-1 m, where P is `preconditioner`.
     """
@@ -249,16 +273,17 @@ class Adam(Accelerated):
     def stability_threshold(self) -> float:
         """(2 + 2 beta1) / ((1 - beta1) lr) * (1 - lr weight_decay / 2), for P^-1/2 H P^-1/2; 38 / lr at beta1 = 0.9.
 
-        That P changes slowly is assumed. With a = 1 - lr weight_decay, a mode of curvature s follows
-        x'' = (a + beta1 - lr (1 - beta1) s) x' - a beta1 x, whose roots leave the unit circle at -1.
+        P is assumed to change slowly. With a = 1 - lr weight_decay, a mode of curvature s then follows the recurrence
+        x_(t+1) = (a + beta1 - lr (1 - beta1) s) x_t - a beta1 x_(t-1). It is unstable once one of the roots of its
+        characteristic polynomial is below -1.
         """
         decay = 1 - self.lr * self.weight_decay / 2
         return (2 + 2 * self.beta1) / ((1 - self.beta1) * self.lr) * decay
 
     def preconditioner(self, state: State, gradient: Tensor) -> Tensor:
-        """P = (1 - beta1^t) (sqrt(v / (1 - beta2^t)) + epsilon) of the coming step, the t-th (Cohen et al. 2022).
+        """P = (1 - beta1^t) (sqrt(v / (1 - beta2^t)) + epsilon), for the step from `state`, the t-th from 1.
 
-        The first factor is the bias correction of m, which makes Adam's first steps longer.
+        v is the second moment after that step. The factor 1 - beta1^t is the bias correction of m (Cohen et al. 2022).
         """
         step = state.step + 1
         second = self._second_moment(state, gradient) / (1 - self.beta2**step)
@@ -273,23 +298,25 @@ class Adam(Accelerated):
         return self._after(state, theta, first_moment=first, second_moment=second, **_previous(state, gradient))
 
     def _second_moment(self, state: State, gradient: Tensor) -> Tensor:
+        """The second moment [P] after the step from `state`."""
         return self.beta2 * state.buffer("second_moment") + (1 - self.beta2) * gradient.square()
 
 
 def _previous(state: State, gradient: Tensor) -> dict[str, Tensor]:
-    """What an accelerated optimiser keeps of the point that it leaves."""
+    """The buffers in which an accelerated optimiser keeps the parameters and the gradient before a step."""
     return {"previous_theta": state.theta, "previous_gradient": gradient}
 
 
 def build_optimizer(params: OptimizerParams, shuffle_seed: int = 0) -> Optimizer:
-    """The optimiser that `params` names; `shuffle_seed` orders SGD's mini-batches and means nothing to the others."""
-    lr, decay = params.lr, params.weight_decay
-    if params.name == "momentum":
-        return Momentum(lr, decay, params.momentum)
-    if params.name == "nesterov":
-        return Nesterov(lr, decay, params.momentum)
-    if params.name == "sgd":
-        return StochasticGradientDescent(lr, decay, params.batch_size, shuffle_seed)
-    if params.name == "adam":
-        return Adam(lr, decay, params.beta1, params.beta2, params.epsilon)
-    return GradientDescent(lr, decay)
+    """The optimiser that `params` names; `shuffle_seed` is the seed of SGD's mini-batches, and unused by the others."""
+    return OPTIMIZERS[params.name](params, shuffle_seed)
+
+
+#: For each `optimizer.name`, the function from the parameters and the shuffle seed to the optimiser.
+OPTIMIZERS: dict[str, Callable[[OptimizerParams, int], Optimizer]] = {
+    "gd": lambda p, seed: GradientDescent(p.lr, p.weight_decay),
+    "momentum": lambda p, seed: Momentum(p.lr, p.weight_decay, p.momentum),
+    "nesterov": lambda p, seed: Nesterov(p.lr, p.weight_decay, p.momentum),
+    "sgd": lambda p, seed: StochasticGradientDescent(p.lr, p.weight_decay, p.batch_size, seed),
+    "adam": lambda p, seed: Adam(p.lr, p.weight_decay, p.beta1, p.beta2, p.epsilon),
+}

@@ -1,1 +1,1 @@
-"""Data that were not trained on: attacked, displaced, corrupted."""
+"""Evaluation on examples that are not in the training set: attacked, displaced, corrupted."""

@@ -1,17 +1,19 @@
 """Adversarial examples: FGSM (Goodfellow et al. 2015) and PGD (Madry et al. 2018), in pixels (paper, figure 9).
 
 A perturbation is sought in the ball |perturbation| <= epsilon, of norm linf or l2 over the whole image, within the
-valid range of the pixels (`PixelSpace.room`). It ascends the training loss. For CE that is done by way of the margin
-m = logsumexp of the other outputs - the label's output: CE = log(1 + exp(m)) increases strictly with m, and both norms
-use the direction of the gradient alone, so that the attack is the same, but does not stall where CE saturates.
+valid range of the pixels (`PixelSpace.feasible_change`).
 
-For the attacker, more is never worse. An example counts as correct at epsilon only if no perturbation that was tried at
-this or a smaller epsilon fooled the network: the accuracy cannot rise with epsilon, and that of PGD, which tries the
-perturbation of FGSM too, is at most that of FGSM.
+The attacks ascend the training loss or the margin m = logsumexp of the other outputs - the label's output
+(`attack_loss`). For CE both are the same attack, since CE = log(1 + exp(m)) increases strictly with m and a step uses
+only the direction of the gradient. The margin is used, because its gradient does not vanish where CE saturates.
+
+Attacks accumulate over epsilon. An example counts as correct at epsilon only if no perturbation that was tried at this
+or a smaller epsilon fooled the network, so accuracy does not rise with epsilon. PGD also tries the perturbation of
+FGSM, so its accuracy is at most that of FGSM.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -25,20 +27,21 @@ from edgewise.params import RobustnessParams
 Norm = Literal["linf", "l2"]
 Maximise = Literal["loss", "margin"]
 
-#: Epsilons are given in steps of an 8-bit pixel.
+#: Steps of an 8-bit pixel in the range from 0 to 1; epsilons are given in these steps.
 LEVELS = 255
 
 
 @dataclass(frozen=True)
 class Attacked:
-    """What the attacks of one epsilon did to n examples.
+    """The outcome of the attacks of one epsilon on n examples.
 
     Attributes
     ----------
     epsilon : radius of the ball, in steps of an 8-bit pixel; 0 is the clean data
-    fgsm_correct : bool [n], whether the network is right in spite of FGSM, at this and every smaller epsilon
-    pgd_correct : bool [n], the same of PGD
-    perturbation : [n, C, H, W], in pixels; one that fools the network if any was found, else the highest (see `height`)
+    fgsm_correct : bool [n], whether the network is correct under FGSM, at this and every smaller epsilon
+    pgd_correct : bool [n], the same for PGD
+    perturbation : [n, C, H, W], in pixels; one that fools the network if any was found, else the one with the largest
+        `attack_loss`
     """
 
     epsilon: float
@@ -50,24 +53,21 @@ class Attacked:
         """The accuracy of the network under each attack, as records."""
         correct = {"fgsm": self.fgsm_correct, "pgd": self.pgd_correct}
         return [
-            {"attack": name, "epsilon": self.epsilon, "examples": len(right), "accuracy": right.double().mean().item()}
-            for name, right in correct.items()
+            {"attack": name, "epsilon": self.epsilon, "examples": len(flags), "accuracy": flags.double().mean().item()}
+            for name, flags in correct.items()
         ]
 
 
 def attack(objective: Objective, theta: Tensor, pixels: PixelSpace, params: RobustnessParams) -> list[Attacked]:
     """Attack every example of `objective` at theta [P], at epsilon 0 and at each of `params.epsilons`, in this order.
 
-    Chunk by chunk; the random starts of an example do not depend on the chunks.
+    The random starts are drawn for all examples at once, so they do not depend on the objective's chunk size.
     """
     starts = random_starts(objective.x, params.norm, params.restarts - 1, params.seed)
-    chunks = zip(
-        objective.x.split(objective.chunk_size),
-        objective.y.split(objective.chunk_size),
-        starts.split(objective.chunk_size, dim=1),
-        strict=True,
-    )
-    parts = [list(_attack_chunk(_Target(objective, theta, pixels, params, x, y), starts)) for x, y, starts in chunks]
+    parts = [
+        list(_attack_chunk(_Problem(objective, theta, pixels, params, x, y), chunk_starts))
+        for x, y, chunk_starts in objective.chunks(starts)
+    ]
     return [
         Attacked(
             same[0].epsilon,
@@ -79,13 +79,13 @@ def attack(objective: Objective, theta: Tensor, pixels: PixelSpace, params: Robu
     ]
 
 
-def height(objective: Objective, outputs: Tensor, y: Tensor, maximise: Maximise) -> Tensor:
-    """What an attack climbs, [m], from outputs [m, classes] and labels y [m].
+def attack_loss(objective: Objective, outputs: Tensor, y: Tensor, maximise: Maximise) -> Tensor:
+    """The quantity [m] that an attack ascends, from outputs [m, classes] and labels y [m].
 
     Parameters
     ----------
-    maximise : "loss", the MSE, or the margin in place of CE; "margin", the margin for either. MSE is also large where
-        the label's output is too large, so that climbing it need not lead to an error; climbing the margin does
+    maximise : "loss", the training loss, for CE by way of the margin; "margin", the margin for both losses. MSE is also
+        large where the label's output is far above 1, so ascending it need not lead to an error, unlike the margin
     """
     if maximise == "loss" and objective.loss == "mse":
         return objective.example_losses(outputs, y)
@@ -93,17 +93,17 @@ def height(objective: Objective, outputs: Tensor, y: Tensor, maximise: Maximise)
     return outputs.masked_fill(is_label, -torch.inf).logsumexp(dim=1) - outputs[is_label]
 
 
-def uphill(gradient: Tensor, norm: Norm) -> Tensor:
-    """The steepest direction of unit length in `norm`, for each gradient of [m, ...]; zero where it is zero."""
+def steepest_ascent(gradient: Tensor, norm: Norm) -> Tensor:
+    """The direction of steepest ascent, of unit length in `norm`, for each gradient of [m, ...]; 0 where that is 0."""
     if norm == "linf":
         return gradient.sign()
     return gradient / _lengths(gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
 
 
 def into_ball(perturbation: Tensor, norm: Norm, epsilon: float, lowest: Tensor, highest: Tensor) -> Tensor:
-    """Perturbations [m, ...] brought into the ball of radius `epsilon`, then into [lowest, highest].
+    """Perturbations [m, ...] projected onto the ball of radius `epsilon`, then clipped to [lowest, highest].
 
-    As lowest <= 0 <= highest, the second step only shortens, and what it gives still lies in the ball.
+    Since lowest <= 0 <= highest, clipping only shortens a perturbation, and the result still lies in the ball.
     """
     if norm == "linf":
         perturbation = perturbation.clamp(-epsilon, epsilon)
@@ -113,9 +113,10 @@ def into_ball(perturbation: Tensor, norm: Norm, epsilon: float, lowest: Tensor, 
 
 
 def random_starts(x: Tensor, norm: Norm, count: int, seed: int) -> Tensor:
-    """Points [count, *x.shape], uniform in the unit ball of each example of x [n, ...].
+    """`count` points for each example of x [n, ...], uniform in the unit ball of `norm`, as [n, count, ...].
 
-    Drawn on the CPU in float64: the device does not change the draw, and more starts leave the first ones as they are.
+    They are drawn on the CPU in float64, so that they do not depend on the device, and start by start, so that a larger
+    `count` leaves the first ones unchanged.
     """
     generator = torch.Generator().manual_seed(seed)
     shape, starts = x.shape, []
@@ -127,12 +128,12 @@ def random_starts(x: Tensor, norm: Norm, count: int, seed: int) -> Tensor:
             radius = torch.rand(len(x), generator=generator, dtype=torch.float64) ** (1 / x[0].numel())
             start *= radius.view(-1, *[1] * (x.ndim - 1)) / _lengths(start)
         starts.append(start.to(x))
-    return torch.stack(starts) if starts else x.new_empty((0, *shape))
+    return torch.stack(starts, dim=1) if starts else x.new_empty((len(x), 0, *shape[1:]))
 
 
 @dataclass(frozen=True)
-class _Target:
-    """Some examples, and the network that is to be wrong about them."""
+class _Problem:
+    """The optimisation problem of the attacks on m examples: inputs x [m, C, H, W] with labels y [m]."""
 
     objective: Objective
     theta: Tensor
@@ -141,77 +142,86 @@ class _Target:
     x: Tensor
     y: Tensor
 
-    def only(self, members: Tensor) -> "_Target":
-        return _Target(self.objective, self.theta, self.pixels, self.params, self.x[members], self.y[members])
+    def subset(self, members: Tensor) -> "_Problem":
+        """The same for the examples that `members`, a mask or indices, selects."""
+        return replace(self, x=self.x[members], y=self.y[members])
 
-    def look(self, perturbation: Tensor) -> tuple[Tensor, Tensor]:
-        """Height [m] and correctness, bool [m], of perturbations [m, C, H, W]."""
-        outputs = self.objective.outputs(self.theta, self.pixels.moved(self.x, perturbation))
-        return height(self.objective, outputs, self.y, self.params.maximise), outputs.detach().argmax(dim=1) == self.y
+    def evaluate(self, perturbation: Tensor) -> tuple[Tensor, Tensor]:
+        """Attack losses [m] and correctness, bool [m], under perturbations [m, C, H, W]."""
+        outputs = self.objective.outputs(self.theta, self.pixels.perturbed(self.x, perturbation))
+        losses = attack_loss(self.objective, outputs, self.y, self.params.maximise)
+        return losses, outputs.detach().argmax(dim=1) == self.y
 
-    def look_around(self, perturbation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same, and the gradient of the height in the perturbation [m, C, H, W]."""
+    def evaluate_with_gradient(self, perturbation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same, and the gradient [m, C, H, W] of the attack losses by the perturbations."""
         leaf = perturbation.detach().requires_grad_()
-        heights, correct = self.look(leaf)
-        return heights.detach(), correct, torch.autograd.grad(heights.sum(), leaf)[0]
+        losses, correct = self.evaluate(leaf)
+        return losses.detach(), correct, torch.autograd.grad(losses.sum(), leaf)[0]
 
     def into_ball(self, perturbation: Tensor, epsilon: float) -> Tensor:
-        return into_ball(perturbation, self.params.norm, epsilon, *self.pixels.room(self.x))
+        """Perturbations [m, C, H, W] made feasible at `epsilon`."""
+        return into_ball(perturbation, self.params.norm, epsilon, *self.pixels.feasible_change(self.x))
 
 
 class _Best:
-    """For each example the best perturbation so far: one that fools the network, or else the highest."""
+    """The best perturbation so far of each example: one that fools the network, or else that of the largest loss."""
 
-    def __init__(self, perturbation: Tensor, heights: Tensor, correct: Tensor) -> None:
-        self.perturbation, self.heights, self.correct = perturbation.clone(), heights.clone(), correct.clone()
+    def __init__(self, perturbation: Tensor, losses: Tensor, correct: Tensor) -> None:
+        self.perturbation, self.losses, self.correct = perturbation.clone(), losses.clone(), correct.clone()
 
-    def offer(self, members: Tensor, perturbation: Tensor, heights: Tensor, correct: Tensor) -> None:
-        """Take what is better of perturbations [m, ...] of the examples with the indices `members` [m]."""
-        before, height_before = self.correct[members], self.heights[members]
-        better = (before & ~correct) | ((before == correct) & (heights > height_before))
+    def update(self, members: Tensor, perturbation: Tensor, losses: Tensor, correct: Tensor) -> None:
+        """Keep those of the perturbations [m, ...] that are better, for the examples with the indices `members` [m]."""
+        correct_before, losses_before = self.correct[members], self.losses[members]
+        better = (correct_before & ~correct) | ((correct_before == correct) & (losses > losses_before))
         chosen = members[better]
         self.perturbation[chosen] = perturbation[better]
-        self.heights[chosen], self.correct[chosen] = heights[better], correct[better]
+        self.losses[chosen], self.correct[chosen] = losses[better], correct[better]
 
 
-def _attack_chunk(target: _Target, starts: Tensor) -> Iterator[Attacked]:
-    """Each epsilon in ascending order, from 0. What was fooled stays fooled, and is not attacked again."""
-    everyone = torch.arange(len(target.x), device=target.x.device)
-    clean = torch.zeros_like(target.x)
-    heights, fgsm_correct, gradient = target.look_around(clean)
-    best = _Best(clean, heights, fgsm_correct)
+def _attack_chunk(problem: _Problem, starts: Tensor) -> Iterator[Attacked]:
+    """The outcome at epsilon 0 and at each epsilon in ascending order; starts [m, count, C, H, W] are in the unit ball.
+
+    An example that was fooled at a smaller epsilon stays fooled, and PGD does not attack it again.
+    """
+    everything = torch.arange(len(problem.x), device=problem.x.device)
+    clean = torch.zeros_like(problem.x)
+    losses, fgsm_correct, gradient = problem.evaluate_with_gradient(clean)
+    best = _Best(clean, losses, fgsm_correct)
     yield Attacked(0.0, fgsm_correct, best.correct.clone(), best.perturbation.clone())
-    for level in target.params.epsilons:
+    for level in problem.params.epsilons:
         epsilon = level / LEVELS
-        one_step = target.into_ball(epsilon * uphill(gradient, target.params.norm), epsilon)
+        one_step = problem.into_ball(epsilon * steepest_ascent(gradient, problem.params.norm), epsilon)
         with torch.no_grad():
-            heights, correct = target.look(one_step)
+            losses, correct = problem.evaluate(one_step)
         fgsm_correct = fgsm_correct & correct
-        best.offer(everyone, one_step, heights, correct)
-        for run in range(1 + len(starts)):
-            left = best.correct.nonzero()[:, 0]
-            # The first run goes on from the best of the smaller epsilons, which is the clean point to begin with.
-            start = best.perturbation if run == 0 else epsilon * starts[run - 1]
-            _climb(target, epsilon, left, start[left], best)
+        best.update(everything, one_step, losses, correct)
+        for restart in range(1 + starts.shape[1]):
+            remaining = best.correct.nonzero()[:, 0]
+            # The first run starts from the best perturbation so far: it continues the attack of the smaller epsilons.
+            start = best.perturbation if restart == 0 else epsilon * starts[:, restart - 1]
+            _run_pgd(problem, epsilon, remaining, start[remaining], best)
         yield Attacked(level, fgsm_correct, best.correct.clone(), best.perturbation.clone())
 
 
-def _climb(target: _Target, epsilon: float, left: Tensor, start: Tensor, best: _Best) -> None:
-    """One run of PGD on the examples with the indices `left` [m], from `start` [m, ...]; every point goes to `best`."""
-    params, perturbation = target.params, start
+def _run_pgd(problem: _Problem, epsilon: float, members: Tensor, start: Tensor, best: _Best) -> None:
+    """One run of PGD on the examples with the indices `members` [m], from perturbations `start` [m, ...].
+
+    Every iterate is a candidate for `best`, and an example is dropped as soon as it is fooled.
+    """
+    params, perturbation = problem.params, start
     for step in range(params.steps + 1):
-        if len(left) == 0:
+        if len(members) == 0:
             return
-        here = target.only(left)
-        perturbation = here.into_ball(perturbation, epsilon)
+        current = problem.subset(members)
+        perturbation = current.into_ball(perturbation, epsilon)
         if step == params.steps:
             with torch.no_grad():
-                best.offer(left, perturbation, *here.look(perturbation))
+                best.update(members, perturbation, *current.evaluate(perturbation))
             return
-        heights, correct, gradient = here.look_around(perturbation)
-        best.offer(left, perturbation, heights, correct)
-        moved = perturbation + params.step_size * epsilon * uphill(gradient, params.norm)
-        left, perturbation = left[correct], moved[correct]
+        losses, correct, gradient = current.evaluate_with_gradient(perturbation)
+        best.update(members, perturbation, losses, correct)
+        ascended = perturbation + params.step_size * epsilon * steepest_ascent(gradient, params.norm)
+        members, perturbation = members[correct], ascended[correct]
 
 
 def _lengths(x: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""Inputs that are not as in training: displaced as the input-outliers are (paper, figure 10), or corrupted.
+"""Test inputs under a shift: displaced as the input-outliers are (paper, figure 10), or corrupted.
 
-Displacement acts on normalised inputs, like that of the input-outliers. The corruptions keep the label and act on
-pixels, in five severities in the spirit of Hendrycks & Dietterich 2019; what leaves the valid range is clipped.
+A displacement acts on normalised inputs, as that of the input-outliers does. The corruptions act on pixels, in
+severities that increase from 1 (after Hendrycks and Dietterich 2019), and the result is clipped to the valid range.
+Labels stay as they are.
 """
 
 import math
@@ -13,14 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgewise.data.displacement import Direction, random_orthogonal
+from edgewise.data.displacement import DIRECTIONS, Direction, random_orthogonal
 from edgewise.data.files import Array
 from edgewise.data.pixels import PixelSpace
-from edgewise.network.objective import Objective
 from edgewise.params import OodParams
-
-DIRECTIONS: tuple[Direction, ...] = ("coherent", "random")
-CORRUPTIONS = ("gaussian_noise", "contrast", "gaussian_blur")
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Shifted:
 
 
 def shifted_inputs(x: Tensor, y: Tensor, v_diff: Array, pixels: PixelSpace, params: OodParams) -> Iterator[Shifted]:
-    """Every shift of the test inputs x [n, C, H, W] with labels y [n], one after the other.
+    """Every shift of `DIRECTIONS` and `CORRUPTIONS`, at every strength, of inputs x [n, C, H, W] with labels y [n].
 
     Parameters
     ----------
@@ -58,10 +55,10 @@ def shifted_inputs(x: Tensor, y: Tensor, v_diff: Array, pixels: PixelSpace, para
 
 
 def displacements(y: Array, v_diff: Array, direction: Direction, seed: int) -> Array:
-    """What is added to an input of each label in y [n] a unit of alpha, as float64 [n, *v_diff.shape] (section 3).
+    """The displacement per unit of alpha of an input of each label in y [n], as float64 [n, *v_diff.shape].
 
-    Coherent: -v_diff for class 0 and +v_diff for class 1, away from the other class, the same for all. Random: for each
-    example a direction of its own, orthogonal to v_diff and of its length. As the input-outliers are made.
+    As for the input-outliers (paper, section 3). Coherent: -v_diff for class 0 and +v_diff for class 1, away from the
+    other class. Random: a different direction for each example, orthogonal to v_diff and of its length.
     """
     if direction == "coherent":
         return np.where(y == 1, 1.0, -1.0).reshape(-1, *[1] * v_diff.ndim) * v_diff.astype(np.float64)
@@ -70,27 +67,31 @@ def displacements(y: Array, v_diff: Array, direction: Direction, seed: int) -> A
 
 
 def corrupt(pixels: Tensor, corruption: str, strength: float, seed: int) -> Tensor:
-    """Images [n, C, H, W] after a corruption; not clipped.
+    """Images [n, C, H, W] after one of `CORRUPTIONS`, of the given strength; not clipped.
 
-    gaussian_noise: of standard deviation `strength`, the same draw for every strength. contrast: the deviation from
-    each channel's mean, times `strength`. gaussian_blur: of standard deviation `strength`, in pixels.
+    Parameters
+    ----------
+    seed : of the noise; the other corruptions are not random
     """
-    return CORRUPT[corruption](pixels, strength, seed)
+    return CORRUPTIONS[corruption](pixels, strength, seed)
 
 
 def _gaussian_noise(pixels: Tensor, strength: float, seed: int) -> Tensor:
+    """Noise of standard deviation `strength`; for every strength the same draw, scaled."""
     noise = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return pixels + strength * noise.to(pixels)
 
 
 def _contrast(pixels: Tensor, strength: float, seed: int) -> Tensor:
+    """The deviation of each channel from its mean over the image, times `strength`."""
     mean = pixels.mean(dim=(2, 3), keepdim=True)
     return mean + strength * (pixels - mean)
 
 
 def _gaussian_blur(pixels: Tensor, strength: float, seed: int) -> Tensor:
+    """A Gaussian kernel of standard deviation `strength`, in pixels, applied along each axis."""
     for dim in (2, 3):
-        # Three standard deviations on either side, but no more than the reflected border of a small image can give.
+        # Three standard deviations on either side; reflection can pad an axis by at most its length less one.
         reach = min(math.ceil(3 * strength), pixels.shape[dim] - 1)
         offsets = torch.arange(-reach, reach + 1).to(pixels)
         kernel = torch.softmax(-(offsets**2) / (2 * strength**2), dim=0)
@@ -100,19 +101,8 @@ def _gaussian_blur(pixels: Tensor, strength: float, seed: int) -> Tensor:
     return pixels
 
 
-CORRUPT: dict[str, Callable[[Tensor, float, int], Tensor]] = {
+CORRUPTIONS: dict[str, Callable[[Tensor, float, int], Tensor]] = {
     "gaussian_noise": _gaussian_noise,
     "contrast": _contrast,
     "gaussian_blur": _gaussian_blur,
 }
-
-
-def loss_and_accuracy(objective: Objective, theta: Tensor) -> tuple[float, float]:
-    """Mean loss, and fraction of the examples whose larger output is the label's, at theta [P]; forward passes only."""
-    loss, correct = 0.0, 0
-    with torch.no_grad():
-        for x, y in zip(objective.x.split(objective.chunk_size), objective.y.split(objective.chunk_size), strict=True):
-            outputs = objective.outputs(theta, x)
-            loss += objective.example_losses(outputs, y).double().sum().item()
-            correct += int((outputs.argmax(dim=1) == y).sum())
-    return loss / len(objective), correct / len(objective)

@@ -1,0 +1,129 @@
+"""Curves with their bands, and the lines that mark a step or a level."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
+
+from edgewise.data.files import Array
+from edgewise.plotting.style import GREY, RULE_COLOR, THRESHOLD_COLOR, CurveStyle, in_words
+
+UNBOUNDED = (-np.inf, np.inf)
+
+
+def draw_curves(
+    panel: Axes,
+    table: pd.DataFrame,
+    styles: Mapping[str, CurveStyle],
+    *,
+    log: bool = False,
+    bounds: tuple[float, float] = UNBOUNDED,
+    robust: bool = False,
+    within: Sequence[float] = (),
+) -> None:
+    """Draw columns of a table over its index, each with the band between <column>_low and <column>_high if it has one.
+
+    The vertical range follows the curves. It includes a band only so far that the curves stay readable, since the
+    intervals of two seeds can be a hundred times as wide as the curves are apart.
+
+    Parameters
+    ----------
+    styles : of the columns to draw; later ones lie on top
+    log : logarithmic vertical axis; values that are not positive are not drawn
+    bounds : least and largest value that the quantity can have
+    robust : the lowest and the highest half per cent of the values may lie outside the panel
+    within : values that the panel must show, such as a threshold
+    """
+    x = table.index.to_numpy(float)
+    means, bands = [np.asarray(within, float)], [np.empty(0)]
+    for column, style in styles.items():
+        mean = table[column].to_numpy(float)
+        shown = np.isfinite(mean) & ((mean > 0) | (not log)) & (x >= style.start)
+        panel.plot(
+            x[shown],
+            mean[shown],
+            color=style.color,
+            linestyle=style.linestyle,
+            linewidth=style.linewidth,
+            label=in_words(column),
+        )
+        values = mean[shown]
+        means.append(np.quantile(values, [0.005, 0.995]) if robust and len(values) else values)
+        if style.band and {f"{column}_low", f"{column}_high"} <= set(table.columns):
+            low, high = (table[f"{column}_{end}"].to_numpy(float) for end in ("low", "high"))
+            known = shown & np.isfinite(low) & np.isfinite(high)
+            if known.any():
+                if log:
+                    low = np.maximum(low, 1e-30)
+                panel.fill_between(x[known], low[known], high[known], color=style.color, alpha=0.12, linewidth=0)
+                bands += [low[known], high[known]]
+    if log:
+        panel.set_yscale("log")
+    _set_vertical_range(panel, np.concatenate(means), np.concatenate(bands), log=log, bounds=bounds)
+    if len(x) > 1:
+        panel.set_xlim(x.min(), x.max())
+
+
+def _set_vertical_range(panel: Axes, means: Array, bands: Array, *, log: bool, bounds: tuple[float, float]) -> None:
+    """Show the curves whole, and the bands up to a third of the curves' span beyond them."""
+    if log:
+        means, bands = np.log10(means[means > 0]), np.log10(bands[bands > 0])
+    if not len(means):
+        return
+    low, high = means.min(), means.max()
+    span = high - low if high > low else max(abs(high), 1.0) * 0.5
+    low_end = max(min(low, bands.min(initial=low)), low - span / 3) - 0.05 * span
+    high_end = min(max(high, bands.max(initial=high)), high + span / 3) + 0.05 * span
+    beyond = 0.03 * (high_end - low_end)
+    if log:
+        high_end = min(high_end, np.log10(bounds[1]) + beyond)
+        panel.set_ylim(10**low_end, 10**high_end)
+        if high_end - low_end < 2:
+            # Powers of ten alone would leave the axis with one tick or none.
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high_end - low_end > 1 else MaxNLocator(5))
+            panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+            panel.yaxis.set_minor_locator(NullLocator())
+    else:
+        panel.set_ylim(max(low_end, bounds[0] - beyond), min(high_end, bounds[1] + beyond))
+
+
+def mark_onset(panel: Axes) -> None:
+    """Draw the vertical line at onset, from which steps are counted."""
+    mark_step(panel, 0, "t*")
+
+
+def mark_step(panel: Axes, step: float, label: str) -> None:
+    """Draw a vertical line, labelled at the top of the panel."""
+    panel.axvline(step, color=RULE_COLOR, linewidth=1, linestyle=(0, (1, 1.5)), zorder=1.5)
+    panel.annotate(
+        label,
+        (step, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(3, -2),
+        textcoords="offset points",
+        va="top",
+        fontsize=9,
+        color=GREY,
+    )
+
+
+def mark_zero(panel: Axes) -> None:
+    """Draw the horizontal line at zero."""
+    panel.axhline(0, color=RULE_COLOR, linewidth=1, zorder=1.5)
+
+
+def mark_threshold(panel: Axes, threshold: float, label: str) -> None:
+    """Draw a horizontal line, labelled at its left end, where the sharpness is still far below it."""
+    panel.axhline(threshold, color=THRESHOLD_COLOR, linewidth=1, zorder=1.5)
+    panel.annotate(
+        label,
+        (0, threshold),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 2),
+        textcoords="offset points",
+        va="bottom",
+        fontsize=9,
+        color=THRESHOLD_COLOR,
+    )

@@ -1,0 +1,145 @@
+"""The claims of several experiments as one Markdown table, so that none is typed by hand."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from dvc.api import DVCFileSystem
+from dvc.exceptions import DvcException
+from pydantic import BaseModel, ValidationError
+from scmrepo.exceptions import SCMError
+
+from edgewise.errors import EdgewiseError
+
+if TYPE_CHECKING:  # at run time argparse's class takes no parameter
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+CLAIMS_FILE = "metrics/claims.json"
+
+#: The name that DVC has for the working tree.
+WORKSPACE = "workspace"
+
+
+class JudgedClaim(BaseModel):
+    """One claim of metrics/claims.json; a number is null where the seeds give none."""
+
+    figure: str
+    statement: str
+    paper: str
+    statistic: float | None
+    low: float | None
+    high: float | None
+    verdict: Literal["holds", "fails", "undecided"]
+
+
+class ClaimsFile(BaseModel):
+    """What metrics/claims.json holds."""
+
+    claims: list[JudgedClaim]
+
+
+def add_command(commands: "Commands") -> None:
+    """Add `edgewise claims` to the command line."""
+    parser = commands.add_parser(
+        "claims",
+        help="a Markdown table of the claims of several experiments",
+        description=f"Print the claims of several experiments ({CLAIMS_FILE}) as one Markdown table.",
+    )
+    parser.add_argument(
+        "revisions",
+        nargs="+",
+        metavar="REV",
+        help=f"a commit, branch, tag or DVC experiment; {WORKSPACE} is the working tree; one column each",
+    )
+    parser.set_defaults(run=lambda options: table_of_revisions(options.revisions))
+
+
+def table_of_revisions(revisions: Sequence[str]) -> str:
+    """The claims of these revisions of the repository around the working directory, as a Markdown table.
+
+    Raises
+    ------
+    EdgewiseError
+        If a revision is unknown, or its metrics/claims.json is missing or damaged.
+    """
+    return as_table({revision: read_claims(revision) for revision in revisions})
+
+
+def read_claims(revision: str) -> list[JudgedClaim]:
+    """The claims of one revision of the repository around the working directory.
+
+    Parameters
+    ----------
+    revision : whatever git knows, the name of a DVC experiment, or `workspace`
+
+    Raises
+    ------
+    EdgewiseError
+        If the revision is unknown, or its metrics/claims.json is missing or damaged.
+    """
+    try:
+        files = DVCFileSystem(rev=None if revision == WORKSPACE else revision)
+        content = files.read_bytes(f"/{CLAIMS_FILE}")
+    except FileNotFoundError as error:
+        raise EdgewiseError(
+            f"{revision}: has no {CLAIMS_FILE}; `dvc repro` makes it (`dvc exp show` lists the experiments)"
+        ) from error
+    except (DvcException, SCMError) as error:
+        raise EdgewiseError(f"{revision}: cannot be read ({_one_line(error)}); `dvc exp list` names them") from error
+    try:
+        return ClaimsFile.model_validate_json(content).claims
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(map(str, fault["loc"])) or "the whole"
+        raise EdgewiseError(
+            f"{revision}: {CLAIMS_FILE} is damaged, or of another layout ({place}: {fault['msg']})"
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def as_table(experiments: Mapping[str, Sequence[JudgedClaim]]) -> str:
+    """A Markdown table of claims: a row a claim, a column an experiment.
+
+    Rows come in the order of the first experiment that can test them; where an experiment cannot, its cell is empty.
+
+    Parameters
+    ----------
+    experiments : the claims by the name that heads their column
+
+    Examples
+    --------
+    >>> claim = JudgedClaim(
+    ...     figure="4", statement="a claim", paper="> 0", statistic=0.03, low=0.014, high=0.046, verdict="holds"
+    ... )
+    >>> print(as_table({"one": [claim], "another": []}))
+    | figure | claim | paper | one | another |
+    |---|---|---|---|---|
+    | 4 | a claim | > 0 | holds: 0.03 [0.014, 0.046] |  |
+    """
+    papers: dict[tuple[str, str], str] = {}
+    cells: dict[tuple[str, str, str], str] = {}
+    for name, claims in experiments.items():
+        for claim in claims:
+            papers.setdefault((claim.figure, claim.statement), claim.paper)
+            cells[claim.figure, claim.statement, name] = as_cell(claim)
+    lines = [_row("figure", "claim", "paper", *experiments), f"|{'---|' * (3 + len(experiments))}"]
+    for (figure, statement), paper in papers.items():
+        verdicts = (cells.get((figure, statement, name), "") for name in experiments)
+        lines.append(_row(figure, statement, paper, *verdicts))
+    return "\n".join(lines)
+
+
+def _row(*cells: str) -> str:
+    escaped = (cell.replace("|", "\\|") for cell in cells)
+    return f"| {' | '.join(escaped)} |"
+
+
+def as_cell(claim: JudgedClaim) -> str:
+    """Verdict, statistic and its interval, to two significant digits."""
+    if claim.statistic is None:
+        return claim.verdict
+    interval = "none" if claim.low is None or claim.high is None else f"{claim.low:.2g}, {claim.high:.2g}"
+    return f"{claim.verdict}: {claim.statistic:.2g} [{interval}]"

@@ -1,0 +1,41 @@
+"""The command `edgewise`: what is said of several experiments at once.
+
+A new subcommand is one module with a function `add_command(commands)`, and one line of `COMMANDS`. The function adds
+its parser and sets `run`, which takes the parsed options and returns what is to be printed.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from edgewise.errors import EdgewiseError
+from edgewise.study import claims_table
+
+#: What adds each subcommand, in the order of the help.
+COMMANDS = (claims_table.add_command,)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand.
+
+    Parameters
+    ----------
+    arguments : what follows `edgewise` on the command line, by default that of this process
+
+    Returns
+    -------
+    The exit status: 0, or 1 after an error, which is one line on stderr.
+    """
+    parser = argparse.ArgumentParser(
+        prog="edgewise", description="Several experiments of this repository side by side."
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add_command in COMMANDS:
+        add_command(commands)
+    options = parser.parse_args(arguments)
+    try:
+        print(options.run(options))
+    except EdgewiseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
