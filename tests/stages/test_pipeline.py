@@ -150,6 +150,16 @@ def test_a_cache_of_python_changes_no_stage(pipeline):
     assert pipeline.is_up_to_date()
 
 
+def test_what_an_undeclared_seed_left_is_removed_by_the_stage_runs_alone(pipeline):
+    for root in ("checkpoints", "records"):
+        shutil.copytree(pipeline.folder / "data" / root / "seed-0", pipeline.folder / "data" / root / "seed-7")
+    assert not pipeline.is_up_to_date()
+    assert pipeline.ran("repro") == {"runs"}
+    assert not list((pipeline.folder / "data").rglob("seed-7"))
+    assert pipeline.results() == pipeline.outcome
+    assert pipeline.is_up_to_date()
+
+
 def test_two_folders_have_the_same_bytes(pipelines):
     one, another = pipelines
     assert one.outcome == another.outcome
@@ -173,8 +183,8 @@ def test_a_new_seed_runs_that_seed_alone_and_back_again_gives_the_same_bytes(pip
 
     ran = pipeline.ran("exp", "run", "-S", "seeds=[0]")
     assert all("@" not in stage for stage in ran)
-    assert "runs" in ran
-    assert not list((pipeline.folder / "data").rglob("seed-1"))
+    left = [path for folder in (pipeline.folder / "data").rglob("seed-1") for path in folder.rglob("*")]
+    assert not any(path.is_file() for path in left)
     assert pipeline.results() == pipeline.outcome
     assert pipeline.is_up_to_date()
 
