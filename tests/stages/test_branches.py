@@ -16,6 +16,7 @@ import branch
 import control
 import dataset
 import prototypes
+import runs
 import summary
 import verification
 from edgewise.data.files import pack, unpack
@@ -203,19 +204,30 @@ def test_what_is_no_longer_declared_is_removed_and_what_is_stays_as_it_is(copied
         shutil.copytree(copied / "data" / root / "seed-1/exit", copied / "data" / root / "seed-1/leave")
         (copied / "data" / root / "notes.txt").write_text("mine")
         (copied / "data" / root / "seed-1/.gitignore").write_text("/base")
-    verification.main(params)
+    runs.main(params)
     after = files_under(copied / "data")
+    assert json.loads(after.pop("runs.json")) == {"1": ["base", *FOUR]}
     own = {f"{root}/{name}" for root in ("checkpoints", "records") for name in ("notes.txt", "seed-1/.gitignore")}
     assert {name: content for name, content in after.items() if name not in own} == before
     assert own <= set(after)
     assert not list((copied / "data").rglob("seed-11"))
 
     fewer = params.model_copy(update={"branches": ["baseline", "exit"]})
-    verification.main(fewer)
+    runs.main(fewer)
     left = {path.name for path in (copied / "data/checkpoints/seed-1").iterdir() if path.is_dir()}
     assert left == {"base", "baseline", "exit"}
     kept = {name: content for name, content in files_under(copied / "data").items() if name not in own}
+    assert json.loads(kept.pop("runs.json")) == {"1": ["base", "baseline", "exit"]}
     assert kept == {name: content for name, content in before.items() if not {"enter", "flow"} & set(Path(name).parts)}
+
+
+def test_verification_removes_nothing(copied, params):
+    for root in ("checkpoints", "records"):
+        shutil.copytree(copied / "data" / root / "seed-1", copied / "data" / root / "seed-11")
+        shutil.copytree(copied / "data" / root / "seed-1/exit", copied / "data" / root / "seed-1/leave")
+    before = files_under(copied / "data")
+    verification.main(params)
+    assert files_under(copied / "data") == before
 
 
 @pytest.mark.parametrize("finished", ["momentum"], indirect=True)

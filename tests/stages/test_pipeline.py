@@ -1,8 +1,11 @@
-"""The pipeline under DVC: what reruns when a parameter changes, and that the same parameters give the same bytes.
+"""The pipeline under DVC: what reruns when a parameter changes, that the same parameters give the same bytes, and what
+DVC then prints.
 
-One copy of the repository is made for the whole file, and the tests go on from each other's state, from top to bottom.
+Two copies of the repository are made for the whole file, and the tests go on from each other's state, from top to
+bottom: the first goes through several experiments, the second through one, which is then displayed.
 """
 
+import json
 import os
 import re
 import shutil
@@ -24,6 +27,7 @@ class Repository:
     def __init__(self, source: Path, folder: Path) -> None:
         self.folder = folder
         self.first: set[str] = set()
+        self.varied: set[str] = set()
         self.outcome: dict[str, bytes] = {}
         self.environment = {
             **os.environ,
@@ -61,12 +65,19 @@ class Repository:
         self.git("commit", "--quiet", "--allow-empty", "--message", "state")
 
     def dvc(self, *arguments: str) -> str:
-        command = [sys.executable, "-m", "dvc", *arguments]
-        result = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
-        )
+        result = self.run(sys.executable, "-m", "dvc", *arguments)
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout + result.stderr
+
+    def printed(self, *arguments: str) -> str:
+        """What a DVC command prints where the terminal has 120 columns, without its messages."""
+        result = self.run(sys.executable, "-m", "dvc", *arguments, COLUMNS="120")
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {**self.environment, **variables}
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
 
     def ran(self, *arguments: str) -> set[str]:
         """Run a DVC command; the stages whose scripts it ran."""
@@ -74,7 +85,7 @@ class Repository:
 
     def results(self) -> dict[str, bytes]:
         """The bytes of everything that is left for people."""
-        files = sorted(path for folder in ("metrics", "plots") for path in (self.folder / folder).iterdir())
+        files = sorted(path for folder in ("metrics", "plots") for path in (self.folder / folder).rglob("*.*"))
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
 
     def is_up_to_date(self) -> bool:
@@ -124,7 +135,29 @@ def test_the_first_run_runs_every_stage_and_the_second_none(pipeline):
     assert pipeline.ran("repro") == set()
     assert pipeline.is_up_to_date()
     assert pipeline.results() == pipeline.outcome
-    assert {"metrics/edge.json", "metrics/selectivity.json", "plots/delta_loss.csv"} <= set(pipeline.outcome)
+    assert {
+        "metrics/edge.json",
+        "metrics/selectivity.json",
+        "plots/tables/delta_loss.csv",
+        "plots/figures/figure_04_delta_loss.png",
+    } <= set(pipeline.outcome)
+
+
+def test_a_cache_of_python_changes_no_stage(pipeline):
+    assert pipeline.run(sys.executable, "-m", "compileall", "-q", "-f", "src", "stages").returncode == 0
+    for folder in ("src/edgewise/data", "src/edgewise/plotting"):
+        (pipeline.folder / folder / "__pycache__/another.pyc").write_bytes(b"compiled")
+    assert pipeline.is_up_to_date()
+
+
+def test_what_an_undeclared_seed_left_is_removed_by_the_stage_runs_alone(pipeline):
+    for root in ("checkpoints", "records"):
+        shutil.copytree(pipeline.folder / "data" / root / "seed-0", pipeline.folder / "data" / root / "seed-7")
+    assert not pipeline.is_up_to_date()
+    assert pipeline.ran("repro") == {"runs"}
+    assert not list((pipeline.folder / "data").rglob("seed-7"))
+    assert pipeline.results() == pipeline.outcome
+    assert pipeline.is_up_to_date()
 
 
 def test_two_folders_have_the_same_bytes(pipelines):
@@ -150,6 +183,8 @@ def test_a_new_seed_runs_that_seed_alone_and_back_again_gives_the_same_bytes(pip
 
     ran = pipeline.ran("exp", "run", "-S", "seeds=[0]")
     assert all("@" not in stage for stage in ran)
+    left = [path for folder in (pipeline.folder / "data").rglob("seed-1") for path in folder.rglob("*")]
+    assert not any(path.is_file() for path in left)
     assert pipeline.results() == pipeline.outcome
     assert pipeline.is_up_to_date()
 
@@ -182,12 +217,119 @@ def test_the_tolerance_of_the_eigenpairs_reruns_what_dvc_yaml_says(pipeline):
         assert "base" not in names
 
 
-def test_alpha_reruns_everything_but_the_dataset(pipeline):
-    ran = pipeline.ran("exp", "run", "-S", "alpha=10")
-    assert ran == every_stage(pipeline, [0]) - {"dataset"}
+@pytest.fixture(scope="module")
+def varied(pipelines) -> Repository:
+    """The second repository, after one experiment."""
+    repository = pipelines[1]
+    repository.varied = repository.ran("exp", "run", "-S", "alpha=10")
+    return repository
 
 
-def test_going_back_to_the_first_parameters_gives_the_first_bytes_from_the_cache(pipeline):
+def test_alpha_reruns_everything_but_the_dataset(varied):
+    assert varied.varied == every_stage(varied, [0]) - {"dataset"}
+
+
+def headlines(repository: Repository, revision: str | None = None) -> dict[str, float | None]:
+    """The headline metrics, in the workspace or at a revision of git."""
+    path = "metrics/summary.json"
+    if revision is None:
+        text = (repository.folder / path).read_text()
+    else:
+        text = repository.run("git", "show", f"{revision}:{path}").stdout
+    found: dict[str, float | None] = json.loads(text)
+    return found
+
+
+def test_the_headline_metrics_are_few_and_have_no_levels(varied):
+    shown = json.loads(varied.printed("metrics", "show", "--json"))[""]["data"]
+    assert set(shown) == {"metrics/summary.json"}
+    assert shown["metrics/summary.json"]["data"] == headlines(varied)
+    assert 3 < len(headlines(varied)) <= 20
+    assert not any(isinstance(value, dict | list) for value in headlines(varied).values())
+
+
+TOO_WIDE = pytest.mark.xfail(strict=True, reason="the names in metrics/summary.json are too long together")
+
+
+@pytest.mark.parametrize("command", [pytest.param("show", marks=TOO_WIDE), "diff"])
+def test_the_tables_of_metrics_fit_120_columns(varied, command):
+    printed = varied.printed("metrics", command)
+    assert max(map(len, printed.splitlines())) <= 120
+    before, after = headlines(varied, "HEAD"), headlines(varied)
+    wanted = set(after) if command == "show" else {name for name in after if before[name] != after[name]}
+    assert len(wanted) > 3
+    assert {name for name in wanted if name not in printed} == set()
+
+
+def test_the_table_of_experiments_fits_120_columns_and_names_the_experiment(varied):
+    printed = varied.printed("exp", "show", "--only-changed", "--no-pager")
+    assert max(map(len, printed.splitlines())) <= 120
+    (name,) = varied.printed("exp", "list", "--name-only").split()
+    assert f"[{name}]" in printed
+
+
+def changed_headlines(repository: Repository) -> set[str]:
+    before, after = headlines(repository, "HEAD"), headlines(repository)
+    return {metric for metric in after if before[metric] != after[metric]}
+
+
+@TOO_WIDE
+def test_the_table_of_experiments_names_the_headlines_that_changed(varied):
+    printed = varied.printed("exp", "show", "--only-changed", "--no-pager")
+    assert {metric for metric in changed_headlines(varied) if metric not in printed} == set()
+
+
+def test_the_whole_table_of_experiments_has_the_headlines_and_parameters_that_changed(varied):
+    header = varied.printed("exp", "show", "--only-changed", "--csv").splitlines()[0].split(",")
+    assert changed_headlines(varied) | {"alpha"} <= set(header)
+    assert len(changed_headlines(varied)) <= 20
+    assert "branch.steps" not in header
+
+
+def plots_offered(repository: Repository, *command: str) -> dict[str, list[dict]]:
+    """What `dvc plots` would show, by panel or image, none of it with an error."""
+    found = json.loads(repository.printed("plots", *command, "--json"))
+    assert set(found) == {"data"}, found.get("errors")
+    return found["data"]
+
+
+def panels_of(repository: Repository) -> dict[str, set[str]]:
+    """The columns that dvc.yaml shows in each panel."""
+    plots = yaml.safe_load((repository.folder / "dvc.yaml").read_text())["plots"]
+    panels = [next(iter(plot.items())) for plot in plots if isinstance(plot, dict)]
+    return {name: {column for columns in panel["y"].values() for column in columns} for name, panel in panels}
+
+
+def images_of(repository: Repository) -> set[str]:
+    return {path.relative_to(repository.folder).as_posix() for path in (repository.folder / "plots").rglob("*.png")}
+
+
+@pytest.mark.parametrize(
+    ("command", "revisions"), [(["show"], {"workspace"}), (["diff", "HEAD", "workspace"], {"HEAD", "workspace"})]
+)
+def test_every_panel_has_data_and_every_figure_is_offered_at_each_revision(varied, command, revisions):
+    offered = plots_offered(varied, *command)
+    panels, images = panels_of(varied), images_of(varied)
+    assert len(panels) == 12
+    assert len(images) == 16
+    assert set(offered) == set(panels) | images
+    for name, columns in panels.items():
+        (panel,) = offered[name]
+        assert set(panel["revisions"]) == revisions
+        values = panel["content"]["data"]["values"]
+        assert {value["rev"] for value in values} == revisions
+        assert {value["field"] for value in values} == columns
+        for column in columns:
+            assert any(value[column] not in ("", None) for value in values), (name, column)
+    for name in images:
+        assert {image["type"] for image in offered[name]} == {"image"}
+        assert {revision for image in offered[name] for revision in image["revisions"]} == revisions
+        assert len({image["url"] for image in offered[name]}) == len(revisions)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_going_back_to_the_first_parameters_gives_the_first_bytes_from_the_cache(pipelines, number):
+    pipeline = pipelines[number]
     pipeline.git("checkout", "params.yaml")
     ran = pipeline.ran("repro")
     assert all("@" not in stage for stage in ran), ran
