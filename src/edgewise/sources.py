@@ -1,7 +1,7 @@
 """Data sources: one registry, one `Dataset` for all of them.
 
-A source knows labels and class names, and gives images on demand; choosing the pair of classes, taking the first n/2
-training images of each and normalising them is the same for every source.
+A source knows labels and class names, and gives images on demand; choosing the pair of classes and normalising their
+images is the same for every source. Which n of the training images a seed trains on is chosen later (`data.groups`).
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class Source:
 
 
 def load_dataset(params: DatasetParams) -> Dataset:
-    """Load the pair of classes that `params` names.
+    """Load all images of the pair of classes that `params` names.
 
     Raises
     ------
@@ -45,14 +45,11 @@ def load_dataset(params: DatasetParams) -> Dataset:
         raise ParameterError("dataset.classes", list(params.classes), "must be two different classes")
     train, test = [], []
     for label, index in zip(params.classes, pair, strict=True):
-        members = np.flatnonzero(source.train_labels == index)
-        if len(members) < params.n // 2:
-            allowed = f"class {label!r} of {params.name} has {len(members)} training images: at most {2 * len(members)}"
-            raise ParameterError("dataset.n", params.n, allowed)
-        train.append(members[: params.n // 2])
+        train.append(np.flatnonzero(source.train_labels == index))
         test.append(np.flatnonzero(source.test_labels == index))
-        if len(test[-1]) == 0:
-            raise ParameterError("dataset.classes", list(params.classes), f"class {label!r} has no test images")
+        for members, split in ((train[-1], "training"), (test[-1], "test")):
+            if len(members) == 0:
+                raise ParameterError("dataset.classes", list(params.classes), f"class {label!r} has no {split} images")
 
     train_x = source.train_images(np.concatenate(train)).astype(np.float32)
     test_x = source.test_images(np.concatenate(test)).astype(np.float32)
@@ -65,9 +62,9 @@ def load_dataset(params: DatasetParams) -> Dataset:
     column = (slice(None), None, None)
     return Dataset(
         train_x=(train_x - mean[column]) / std[column],
-        train_y=np.repeat([0, 1], params.n // 2).astype(np.int64),
+        train_y=np.repeat([0, 1], [len(some) for some in train]).astype(np.int64),
         test_x=(test_x - mean[column]) / std[column],
-        test_y=np.repeat([0, 1], [len(test[0]), len(test[1])]).astype(np.int64),
+        test_y=np.repeat([0, 1], [len(some) for some in test]).astype(np.int64),
         mean=mean,
         std=std,
         class_names=(source.class_names[pair[0]], source.class_names[pair[1]]),
