@@ -178,10 +178,10 @@ def below_the_panel(panel: Axes, entries: list[Line2D], columns: int = 3) -> Non
 def _scientific(value: float) -> str:
     """A positive number with two digits, for a label; very small and very large ones with a power of ten.
 
-    >>> _scientific(0.123), _scientific(61500.0)
-    ('0.12', '6.2·10$^{4}$')
+    >>> _scientific(0.123), _scientific(100.0), _scientific(61500.0)
+    ('0.12', '100', '6.2·10$^{4}$')
     """
     if not np.isfinite(value) or 0.01 <= value < 1000:
-        return f"{value:.2g}"
+        return f"{float(f'{value:.2g}'):g}"
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa}·10$^{{{int(exponent)}}}$"
