@@ -10,6 +10,8 @@ from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.groups import GROUPS
 from edgewise.dynamics.edge import Rule
 from edgewise.inference.records import SeedRecords, Setting
+from edgewise.params import BranchParams
+from edgewise.states.branches import length, measured_steps
 
 LR, THRESHOLD, EXIT_THRESHOLD = 0.1, 20.0, 200.0
 T_STAR, STEPS, SPACING, ENTER_STEP = 6, 8, 4, 4
@@ -31,6 +33,30 @@ GROUP_DISTANCE = by_group(4.0, 6.0, 4.5, 9.0)
 #: Loss of the flow branch above the baseline, and share of the exit branch's that is left after re-entering.
 FLOW, ENTER_SHARE = by_group(0.3, 0.4, -0.1, -0.2), 0.25
 
+#: The same of the strata of natural examples, nearest to the centroid first.
+STRATA = ("class0_q1", "class0_q2", "class1_q1", "class1_q2")
+
+
+def by_stratum(*values: float) -> dict[str, float]:
+    return dict(zip(STRATA, values, strict=True))
+
+
+STRATUM_GAIN = by_stratum(0.01, -0.02, 0.03, -0.04)
+STRATUM_INFLUENCE = by_stratum(0.8, 0.7, 0.9, 0.6)
+STRATUM_LEVEL = by_stratum(0.2, 0.4, 0.3, 0.5)
+STRATUM_GRADIENT_NORM = by_stratum(1.1, 1.2, 1.3, 1.4)
+STRATUM_DISTANCE = by_stratum(3.0, 7.0, 3.5, 7.5)
+STRATUM_FLOW = by_stratum(-0.03, 0.01, 0.02, -0.01)
+
+#: Trained images that groups have in common.
+SHARED = {"inlier & boundary": 2, "inlier & output_outlier": 10}
+
+#: Steps from onset until the baseline's oscillation has its mean amplitude of the later half.
+TRANSIENT = 4
+
+#: Q_k^2 / C_k, from the derivative of the sharpness and over a step's length.
+COUPLING_RATIO, COUPLING_RATIO_OVER_STEP = 100.0, 25.0
+
 CONTROL_ALPHAS = [0.0, 3.0, 10.0]
 
 #: What is evaluated on unseen data: budgets of the attacks, lengths of the displacement, severities of the corruptions.
@@ -42,32 +68,50 @@ TIME_AT_ONSET = 7.0
 def steps_table(
     first: int, lrs: list[float], secant: list[float], shifts: list[Mapping[str, float]], levels: Mapping[str, float]
 ) -> pd.DataFrame:
-    """A run with a step size and a shift a step, its losses flipping with the step's parity around level + shift."""
-    step = first + np.arange(len(secant))
+    """A run with a step size and a shift a step, its losses flipping with the step's parity around level + shift.
+
+    Its oscillation grows to its last amplitude in `TRANSIENT` steps.
+    """
+    since = np.arange(len(secant))
+    step = first + since
     table = {"step": step, "time": LR * first + np.cumsum([0.0, *lrs]), "loss": 1.0, "accuracy": 0.5}
     table["secant_sharpness"] = secant
+    table["oscillation"] = np.where(since == 0, np.nan, np.minimum(since, TRANSIENT) / TRANSIENT)
     flip = 0.5 * (-1.0) ** step
     return pd.DataFrame(
-        table | {f"loss_{g}": levels[g] + np.array([s.get(g, 0.0) for s in shifts]) + flip for g in GROUPS}
+        table | {f"loss_{k}": level + np.array([s.get(k, 0.0) for s in shifts]) + flip for k, level in levels.items()}
     )
 
 
 def hessian_table(
-    steps: list[int], sharpness: list[float], influence: Mapping[str, float], decline: float, correlation: float
+    steps: list[int],
+    time: list[float],
+    sharpness: list[float],
+    influence: Mapping[str, float],
+    ramp: list[float],
+    decline: float,
+    correlation: list[float],
 ) -> pd.DataFrame:
-    """Measurements at checkpoints; their means are `influence` and a tenth of it as alignment."""
-    ramp = np.linspace(-0.5, 0.5, len(steps))
-    table = {"step": steps, "time": [LR * s for s in steps], "sharpness": sharpness}
-    for group in GROUPS:
-        table[f"alignment_{group}"] = 0.1 * influence[group] * (1 - decline * ramp)
-        table[f"curvature_influence_{group}"] = influence[group] + ramp
-        table[f"gradient_norm_{group}"] = GRADIENT_NORM[group] + ramp
-        table[f"label_probability_{group}"] = 0.7
-        table[f"sharpness_coupling_{group}"] = 100 * (influence[group] + ramp)
+    """Measurements at checkpoints: influence + ramp, and as alignment a tenth of the influence, declining with the ramp.
+
+    The coupling to the sharpness has the sign of the gain.
+    """
+    rise = np.array(ramp)
+    table: dict[str, object] = {"step": steps, "time": time, "sharpness": sharpness}
+    for name, level in influence.items():
+        small = 1.0 if name in GROUPS else 0.1
+        found = level + small * rise
+        sign = np.sign((GAIN | STRATUM_GAIN)[name])
+        table[f"alignment_{name}"] = 0.1 * level * (1 - decline * rise)
+        table[f"curvature_influence_{name}"] = found
+        table[f"gradient_norm_{name}"] = (GRADIENT_NORM | STRATUM_GRADIENT_NORM)[name] + rise
+        table[f"label_probability_{name}"] = 0.7
+        table[f"coupling_{name}"] = sign * np.sqrt(COUPLING_RATIO * found)
+        table[f"coupling_over_step_{name}"] = sign * np.sqrt(COUPLING_RATIO_OVER_STEP * found)
     for way, value in (("coherent", 0.3), ("random", 0.01)):
         table[f"alignment_control_{way}"] = value
         table[f"curvature_influence_control_{way}"] = 10 * value
-    table["centroid_correlation"] = correlation + ramp
+    table["centroid_correlation"] = correlation
     return pd.DataFrame(table)
 
 
@@ -90,10 +134,12 @@ def examples_of(steps: list[int], seed: int) -> dict[str, np.ndarray]:
     return {"step": np.array(steps), "influence": rng.uniform(size=shape), "alignment": rng.uniform(size=shape)}
 
 
-def robustness_table(first: int, since_onset: Sequence[int], lr: float, worse: Mapping[str, float]) -> pd.DataFrame:
-    """Accuracy = 0.8 - worse - epsilon/100 + step/1000; FGSM 0.05 above; each subset 0.01 above the one before.
+def robustness_table(
+    first: int, since_onset: Sequence[int], lr: float, worse: Mapping[str, float], drift: float = 0.001
+) -> pd.DataFrame:
+    """Accuracy = 0.8 - worse - epsilon/100 + drift * step; FGSM 0.05 above; each subset 0.01 above the one before.
 
-    `worse` is by group; test data are attacked towards the boundary group.
+    `worse` is by group, and of no effect at onset; test data are attacked towards the boundary group.
     """
     return pd.DataFrame(
         [
@@ -106,9 +152,9 @@ def robustness_table(first: int, since_onset: Sequence[int], lr: float, worse: M
                 "epsilon": epsilon,
                 "examples": 10,
                 "accuracy": 0.8
-                - worse["boundary" if subset == "test" else subset]
+                - worse["boundary" if subset == "test" else subset] * (step > 0)
                 - epsilon / 100
-                + step / 1000
+                + drift * step
                 + 0.05 * (attack == "fgsm")
                 + 0.01 * i,
             }
@@ -120,10 +166,13 @@ def robustness_table(first: int, since_onset: Sequence[int], lr: float, worse: M
     )
 
 
-def ood_table(first: int, since_onset: Sequence[int], lr: float, worse: Mapping[str, float]) -> pd.DataFrame:
-    """Loss = (0.2 + worse) * (1 + strength) + step/100, accuracy 1 less a tenth of the loss.
+def ood_table(
+    first: int, since_onset: Sequence[int], lr: float, worse: Mapping[str, float], drift: float = 0.01
+) -> pd.DataFrame:
+    """Loss = (0.2 + worse) * (1 + strength) + drift * step, accuracy 1 less a tenth of the loss.
 
-    `worse` is by group; displaced test data are input-outliers, and so, for once, are corrupted ones.
+    `worse` is by group, and of no effect at onset; displaced test data are input-outliers, and so, for once, are
+    corrupted ones.
     """
     shifts = [(f"heldout_{group}", 0.0, group) for group in GROUPS]
     shifts += [(direction, alpha, "input_outlier") for direction in DIRECTIONS for alpha in ALPHAS]
@@ -131,10 +180,16 @@ def ood_table(first: int, since_onset: Sequence[int], lr: float, worse: Mapping[
     rows = []
     for shift, strength, group in shifts:
         for step in since_onset:
-            loss = (0.2 + worse[group]) * (1 + strength) + step / 100
+            loss = (0.2 + worse[group] * (step > 0)) * (1 + strength) + drift * step
             where = {"step": first + step, "time": TIME_AT_ONSET + lr * step, "shift": shift, "strength": strength}
             rows.append({**where, "examples": 10, "loss": loss, "accuracy": 1 - loss / 10})
     return pd.DataFrame(rows)
+
+
+def evaluated_at(branch: str, params: BranchParams) -> list[int]:
+    """The steps since onset at which a branch is measured."""
+    equal_step, equal_time = measured_steps(branch, params)
+    return sorted({*equal_step, *equal_time})
 
 
 def records(
@@ -150,51 +205,86 @@ def records(
     exit_threshold: float = EXIT_THRESHOLD,
     jitter: float = 0.0,
 ) -> SeedRecords:
-    """One seed's records: the exit branch loses `scale * gain`, `jitter` tells the seeds apart in all else."""
-    onset = [T_STAR, T_STAR + 4, T_STAR + 8]
+    """One seed's records: the exit branch loses `scale * gain`, `jitter` tells the seeds apart in all else.
+
+    All branches start from one state, so they agree at onset in everything; the differences begin a step later.
+    """
+    params = BranchParams(steps=STEPS, exit_factor=exit_factor, enter_step=ENTER_STEP, checkpoint_every=SPACING)
+    lengths = {branch: length(branch, params) for branch in FOUR}
+    measured = {branch: evaluated_at(branch, params) for branch in FOUR}
     nothing: dict[str, float] = {}
-    shift = {group: scale * value for group, value in gain.items()}
-    entered = {group: ENTER_SHARE * value for group, value in shift.items()}
-    influence = {group: value + jitter for group, value in influence.items()}
-    slow, after = exit_factor * LR, STEPS - ENTER_STEP
-    base = steps_table(0, [LR] * T_STAR, [math.nan, 5, 8, 12, 15, 19, 20], [nothing] * (T_STAR + 1), LEVEL)
+    gain, levels = {**gain, **STRATUM_GAIN}, LEVEL | STRATUM_LEVEL
+    shift = {name: scale * value for name, value in gain.items()}
+    entered = {name: ENTER_SHARE * value for name, value in shift.items()}
+    flowing = FLOW | STRATUM_FLOW
+    influence = {name: value + jitter for name, value in {**influence, **STRATUM_INFLUENCE}.items()}
+    slow, after = exit_factor * LR, lengths["enter"] - ENTER_STEP
+    base = steps_table(0, [LR] * T_STAR, [math.nan, 5, 8, 12, 15, 19, 20], [nothing] * (T_STAR + 1), levels)
     base["sharpness"] = [2, math.nan, math.nan, math.nan, 18, math.nan, math.nan]
-    flat, climbing = [math.nan] + [20.0] * STEPS, [math.nan] + [30.0] * (STEPS - 1) + [200.0]
-    steps = {
-        "base": base,
-        "baseline": steps_table(T_STAR, [LR] * STEPS, flat, [nothing] * (STEPS + 1), LEVEL),
-        "exit": steps_table(T_STAR, [slow] * STEPS, climbing, [shift] * (STEPS + 1), LEVEL),
+    lrs = {
+        "baseline": [LR] * STEPS,
+        "exit": [slow] * lengths["exit"],
+        "enter": [slow] * ENTER_STEP + [LR] * after,
+        "flow": [LR] * STEPS,
+    }
+    shifts = {
+        "baseline": [nothing] * STEPS,
+        "exit": [shift] * lengths["exit"],
         # Up to and including the step at which its step size is restored, it is the exit branch.
-        "enter": steps_table(
-            T_STAR, [slow] * ENTER_STEP + [LR] * after, flat, [shift] * (ENTER_STEP + 1) + [entered] * after, LEVEL
-        ),
-        "flow": steps_table(T_STAR, [LR] * STEPS, flat, [FLOW] * (STEPS + 1), LEVEL),
+        "enter": [shift] * ENTER_STEP + [entered] * after,
+        "flow": [flowing] * STEPS,
     }
-    # Away from the edge the groups' influence is another one, in another order.
-    away = dict(zip(GROUPS, reversed(influence.values()), strict=True))
+    secant = {branch: [math.nan] + [20.0] * count for branch, count in lengths.items()}
+    secant["exit"] = [math.nan] + [30.0] * (lengths["exit"] - 1) + [200.0]
+    steps = {"base": base} | {
+        branch: steps_table(T_STAR, lrs[branch], secant[branch], [nothing, *shifts[branch]], levels) for branch in FOUR
+    }
+    sharpness = {
+        "baseline": [at_onset, later, 19],
+        "exit": [at_onset, 100, 199],
+        "enter": [at_onset, 100, 20],
+        "flow": [at_onset, 30, 40],
+    }
+    decline = 0.5 + jitter
+    before = [0, 4, T_STAR - 1, T_STAR]
     hessian = {
-        "base": hessian_table([0, 4, T_STAR], [2, 18, at_onset], influence, 0.0, -0.6 + jitter),
-        "baseline": hessian_table(onset, [at_onset, later, 19], influence, 0.5 + jitter, -0.2 + jitter),
-        "exit": hessian_table(onset, [at_onset, 100, 199], influence, 0.0, 0.1),
-        "enter": hessian_table(onset, [at_onset, 100, 20], influence, 0.0, 0.1),
-        "flow": hessian_table(onset, [at_onset, 30, 40], influence, 0.0, 0.1),
+        "base": hessian_table(
+            before,
+            [LR * step for step in before],
+            [2, 18, 18, at_onset],
+            influence,
+            [-0.5, 0.25, 0, -0.5],
+            decline,
+            [-0.9 + jitter, -0.6 + jitter, -0.6 + jitter, -0.7 + jitter],
+        )
     }
-    for column in [
-        name for name in hessian["enter"] if name.startswith("curvature_influence_") and name[20:] in GROUPS
-    ]:
-        hessian["enter"].loc[hessian["enter"]["step"] < T_STAR + ENTER_STEP, column] = 100 * away[column[20:]]
+    for branch in FOUR:
+        since, rows = measured[branch], len(measured[branch])
+        # The mean of every ramp is zero; along the baseline it is a straight line.
+        ramp = np.linspace(-0.5, 0.5, rows) if branch == "baseline" else [-0.5] + [0.5 / (rows - 1)] * (rows - 1)
+        late = -0.2 + jitter + ramp[1:] if branch == "baseline" else np.full(rows - 1, 0.1)
+        hessian[branch] = hessian_table(
+            [T_STAR + step for step in since],
+            steps[branch]["time"].iloc[since].tolist(),
+            [*sharpness[branch], *[sharpness[branch][-1]] * (rows - 3)],
+            influence,
+            list(ramp),
+            decline,
+            [-0.7 + jitter, *late],
+        )
     # On unseen data every group is better or worse off than at the edge as it is in training.
-    unseen = {
-        "baseline": (LR, dict.fromkeys(GROUPS, 0.0)),
-        "exit": (slow, shift),
-        "enter": (LR, entered),
-        "flow": (LR, FLOW),
-    }
-    evaluated = [step - T_STAR for step in onset]
+    unseen = {"baseline": dict.fromkeys(GROUPS, 0.0), "exit": shift, "enter": entered, "flow": FLOW}
+
+    def on_unseen_data(branch: str, table: pd.DataFrame) -> pd.DataFrame:
+        """The table with the training time of its steps."""
+        time = steps[branch].set_index("step")["time"] - LR * T_STAR + TIME_AT_ONSET
+        return table.assign(time=table["step"].map(time))
+
     runs = ("base", *branches)
     return SeedRecords(
         setting=Setting(
             rule=rule,
+            steps=STEPS,
             alpha=3.0,
             windows={"secant": 1, "sharpness": 1},
             time_per_step=LR,
@@ -205,10 +295,21 @@ def records(
         ),
         steps={run: steps[run] for run in runs},
         hessian={run: hessian[run] for run in runs},
-        examples={"base": examples_of([0, 4, T_STAR], 0), "baseline": examples_of(onset, 1)},
+        examples={
+            "base": examples_of(before, 0),
+            "baseline": examples_of([T_STAR + step for step in measured["baseline"]], 1),
+        },
         distance=np.random.default_rng(2).permutation(NATURALS) + 1.0,
-        group_distance=GROUP_DISTANCE,
+        strata=STRATA,
+        median_distance=GROUP_DISTANCE | STRATUM_DISTANCE,
+        shared=SHARED,
         control=control_table(jitter),
-        robustness={run: robustness_table(T_STAR, evaluated, *unseen[run]) for run in branches},
-        ood={run: ood_table(T_STAR, evaluated, *unseen[run]) for run in branches},
+        robustness={
+            branch: on_unseen_data(branch, robustness_table(T_STAR, measured[branch], LR, unseen[branch], drift=0))
+            for branch in branches
+        },
+        ood={
+            branch: on_unseen_data(branch, ood_table(T_STAR, measured[branch], LR, unseen[branch], drift=0))
+            for branch in branches
+        },
     )
