@@ -1,7 +1,7 @@
 """Means over seeds with their intervals, tests, and corrections for many tests; rank correlations; scipy underneath.
 
-The seeds are few and independent, so intervals and tests are Student's t over seeds. A quantity that has bounds or heavy
-tails is averaged on a scale without them (`Scale`); the mean and the interval are then carried back.
+The seeds are few and independent, so intervals and tests are Student's t over seeds. A quantity that has bounds or
+heavy tails is averaged on a scale without them (`Scale`); the mean and the interval are then carried back.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,8 +51,8 @@ LOG = Scale("geometric_mean", lambda values: np.log(np.maximum(values, FLOOR)), 
 def fraction(count: int | None = None) -> Scale:
     """Log-odds, for quantities from 0 to 1; the mean is that of the log-odds, carried back.
 
-    0 and 1 have none. A fraction k / count is moved to (k + 1/2) / (count + 1), which is undone on the way back; without
-    a count values are moved to the nearest from 1e-9 to 1 - 1e-9.
+    0 and 1 have none. A fraction k / count is moved to (k + 1/2) / (count + 1), which is undone on the way back;
+    without a count values are moved to the nearest from 1e-9 to 1 - 1e-9.
     """
     if count is None:
         return Scale("mean", lambda values: special.logit(np.clip(values, 1e-9, 1 - 1e-9)), special.expit)
@@ -109,10 +109,17 @@ class Estimate:
 
     def p_above(self, null: float) -> float:
         """One-sided p-value for the mean being above `null`; nan without an interval, or with one of no width."""
+        return self._tail(null, 1)
+
+    def p_below(self, null: float) -> float:
+        """The same for the mean being below `null`."""
+        return self._tail(null, -1)
+
+    def _tail(self, null: float, sign: int) -> float:
         if not self.standard_error > 0:
             return float("nan")
         standard = (self.center - float(self.scale.to(np.asarray(null)))) / self.standard_error
-        return float(special.stdtr(self.seeds - 1, -standard))
+        return float(special.stdtr(self.seeds - 1, -sign * standard))
 
 
 def estimate(values: Sequence[float] | Array, scale: Scale | None = None) -> Estimate:
@@ -193,7 +200,8 @@ def permutation_p_value(pairs: Sequence[tuple[Array, Array]]) -> float:
         return float("nan")
     reached = observed - 1e-9
     if all(special.factorial(len(x)) <= EXACT_UP_TO for x, _ in ranks):
-        sums, weight = np.zeros(1), np.ones(1)
+        sums: Array = np.zeros(1)
+        weight: Array = np.ones(1)
         for x, y in ranks:
             correlations = np.array(list(permutations(x))) @ y
             weight = np.repeat(weight / len(correlations), len(correlations))

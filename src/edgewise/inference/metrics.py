@@ -1,8 +1,8 @@
 """The numbers under metrics/: when each seed reached the edge, who gains, and what the controls say.
 
-Every mean is over seeds and says over how many. Its 95 % interval is Student's t: of fractions on the scale of log-odds,
-of positive quantities with heavy tails on the logarithmic one (the mean is then called geometric_mean), of rank
-correlations on Fisher's; of all else, differences above all, on no other scale.
+Every mean is over seeds and says over how many. Its 95 % interval is Student's t: of fractions on the scale of
+log-odds, of positive quantities with heavy tails on the logarithmic one (the mean is then called geometric_mean), of
+rank correlations on Fisher's; of all else, differences above all, on no other scale.
 """
 
 from collections.abc import Mapping, Sequence
@@ -115,10 +115,10 @@ def shared_in_words(groups: Mapping[str, Any]) -> str:
         if most:
             by_range.setdefault((fewest, most), []).append(pair.replace(" & ", " and ").replace("_", "-"))
     parts = [
-        f"{'; '.join(pairs)}: {fewest if fewest == most else f'{fewest} to {most}'} of {trained}"
+        f"{', '.join(pairs)} {fewest if fewest == most else f'{fewest} to {most}'}"
         for (fewest, most), pairs in by_range.items()
     ]
-    return f"Groups share trained images. {'. '.join(parts)}." if parts else ""
+    return f"Of {trained} trained images a group, these share: {'; '.join(parts)}." if parts else ""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class Score:
 
 
 def advantage_over(rival: Score, ours: Score) -> Estimate:
-    """How much better one predictor ranks the gains than a rival does: the difference of their correlations, by seed."""
+    """How much better one predictor ranks the gains than a rival: the difference of their correlations, by seed."""
     pairs = zip(ours.pairs(), rival.pairs(), strict=True)
     return estimate([spearman(*one) - spearman(*other) for one, other in pairs], plain(limit=2))
 
@@ -250,7 +250,10 @@ def headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
     selector = selectivity["selector"]["exit"][PREDICTORS[0]]["groups_and_strata"]["equal_time"]
     return {
         "t_star": metrics["edge"]["summary"]["t_star"]["mean"],
-        **{f"gain_{group}": selectivity["groups"][group]["delta_loss_equal_time"]["mean"] for group in GROUPS},
+        **{
+            f"gain_{group.removesuffix('_outlier')}": selectivity["groups"][group]["delta_loss_equal_time"]["mean"]
+            for group in GROUPS
+        },
         "selector": round(selector["spearman"], 3),
         "claims_hold": verdicts.count("holds"),
     }
