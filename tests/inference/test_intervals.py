@@ -142,7 +142,10 @@ SAMPLERS = {
     "mean": (plain(), lambda rng, shape: rng.normal(0.3, 1, shape)),
     "log": (LOG, lambda rng, shape: np.exp(rng.normal(-3, 2, shape))),
     "fraction": (fraction(), lambda rng, shape: special.expit(rng.normal(2, 1, shape))),
-    "counted fraction": (fraction(100), lambda rng, shape: rng.binomial(100, special.expit(rng.normal(2, 0.5, shape))) / 100),
+    "counted fraction": (
+        fraction(100),
+        lambda rng, shape: rng.binomial(100, special.expit(rng.normal(2, 0.5, shape))) / 100,
+    ),
     "correlation": (correlation(14), lambda rng, shape: drawn_ranks(rng, shape, 0.5, 14)),
 }
 
@@ -162,7 +165,9 @@ def test_intervals_cover_the_truth_as_often_as_they_say(name, count, rng):
 def test_scores_of_seeds_without_a_correlation_are_seldom_said_to_have_one(points, count, rng):
     """Also with four points, of which the correlation is so coarse that seeds often agree."""
     drawn = drawn_ranks(rng, (DRAWN, count), 0.0, points)
-    p_values = np.array([2 * min(e.p_above(0), e.p_below(0)) for e in (estimate(d, correlation(points)) for d in drawn)])
+    p_values = np.array(
+        [2 * min(e.p_above(0), e.p_below(0)) for e in (estimate(d, correlation(points)) for d in drawn)]
+    )
     assert np.mean(p_values < 0.05) <= 0.07
 
 
@@ -220,7 +225,8 @@ def test_the_permutation_test_of_many_points_is_near_that_of_all_orders_and_the_
     assert permutation_p_value([(x, x)] * 3) == pytest.approx(1 / 10_000)
 
 
-def test_permutation_p_values_of_the_null_are_uniform(rng):
+def test_permutation_p_values_of_the_null_are_no_smaller_than_uniform(rng):
+    """Nor much larger, but for the steps between the few values that the mean correlation can have."""
     p = np.array([permutation_p_value([tuple(rng.standard_normal((2, 4))) for _ in range(3)]) for _ in range(500)])
     for level in (0.05, 0.25, 0.5):
-        assert (p <= level).mean() == pytest.approx(level, abs=0.05)
+        assert level - 0.15 <= (p <= level).mean() <= level + 0.03

@@ -135,11 +135,11 @@ def estimate(values: Sequence[float] | Array, scale: Scale | None = None) -> Est
     if count < 2:
         return Estimate(center, float("nan"), count, scale)
     if np.ptp(known) > 1e-12 * np.abs(known).max():
-        return Estimate(center, float(stats.sem(on_scale)), count, scale)
-    # All seeds agree. On a grid they would also if they differed by less than its spacing; else nothing is known of it.
-    nearer = known[0] - np.copysign(scale.grid, center)
-    spacing = abs(center - float(scale.to(nearer)))
-    return Estimate(center, spacing / np.sqrt(12 * count), count, scale)
+        return Estimate(center, float(_standard_error(on_scale)), count, scale)
+    # All seeds agree: nothing is known of the spread, but that on a grid it is less than the spacing.
+    inwards = known[0] - np.copysign(scale.grid, center)
+    spacing = abs(center - float(scale.to(inwards))) if scale.grid else 0.0
+    return Estimate(center, float(spacing / np.sqrt(12 * count)), count, scale)
 
 
 def mean_over_seeds(values: Array, scale: Scale | None = None) -> tuple[Array, Array, Array]:
@@ -150,7 +150,7 @@ def mean_over_seeds(values: Array, scale: Scale | None = None) -> tuple[Array, A
     scale = scale or plain()
     on_scale = scale.to(np.asarray(values, dtype=float))
     count, center = len(on_scale), on_scale.mean(axis=0)
-    error = stats.sem(on_scale, axis=0) if count > 1 else np.full_like(center, np.nan)
+    error = _standard_error(on_scale) if count > 1 else np.full_like(center, np.nan)
     half = _quantile(CONFIDENCE, count) * error
     mean, low, high = (scale.back(end) for end in (center, center - half, center + half))
     return mean, low, high
@@ -158,7 +158,13 @@ def mean_over_seeds(values: Array, scale: Scale | None = None) -> tuple[Array, A
 
 def _quantile(confidence: float, count: int) -> float:
     """How many standard errors from the mean of `count` values its interval ends; nan for fewer than two."""
-    return float(stats.t.ppf((1 + confidence) / 2, count - 1))
+    return float(special.stdtrit(count - 1, (1 + confidence) / 2)) if count > 1 else float("nan")
+
+
+def _standard_error(values: Array) -> Array:
+    """Of the mean over the first axis."""
+    error: Array = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    return error
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
