@@ -19,8 +19,9 @@ def main(params: Params) -> None:
     for name in MADE_OF_TABLES:
         write_atomically(FIGURES / f"{name}.png", to_png(draw(name, tables, captions)))
     dataset = load(DATASET, Dataset.from_bytes)
-    data = grouped_data(dataset, load(prototypes_file(params.seeds[0]), Prototypes.from_bytes))
-    write_atomically(FIGURES / f"{IMAGES}.png", to_png(draw_images(data.train, dataset, captions)))
+    prototypes = load(prototypes_file(params.seeds[0]), Prototypes.from_bytes)
+    train = grouped_data(dataset, prototypes).train
+    write_atomically(FIGURES / f"{IMAGES}.png", to_png(draw_images(train, dataset, prototypes.shared(), captions)))
 
 
 def run_captions(params: Params) -> Captions:
@@ -29,7 +30,8 @@ def run_captions(params: Params) -> Captions:
     pair = " / ".join(map(str, data.classes))
     training = f"{params.model.name}, {params.loss}, {params.optimizer.name}"
     setting = f"{data.name}, classes {pair}, n = {data.n}; {training}; α = {params.alpha:g}"
-    return Captions(setting if params.direction == "coherent" else f"{setting} in random directions", params.seeds)
+    displaced = setting if params.direction == "coherent" else f"{setting} in random directions"
+    return Captions(displaced, params.seeds, params.replicate)
 
 
 def read_tables() -> dict[str, pd.DataFrame]:

@@ -92,7 +92,7 @@ def hessian_table(
     decline: float,
     correlation: list[float],
 ) -> pd.DataFrame:
-    """Measurements at checkpoints: influence + ramp, and as alignment a tenth of the influence, declining with the ramp.
+    """Measurements at checkpoints: influence + ramp; alignment is a tenth of the influence and declines with the ramp.
 
     The coupling to the sharpness has the sign of the gain.
     """

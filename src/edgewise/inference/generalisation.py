@@ -2,12 +2,13 @@
 
 Three ways to compare the branches, here called phases:
 
-* late: mean over the later half of a branch's evaluated checkpoints, at equal step, as elsewhere;
-* after_t_star_star: mean over those from t** on, where the exit branch is at its own edge, of the seeds that have it;
-* equal_time: differences at equal training time, over the later half of the checkpoints of the branch that ends first,
-  the other branch interpolated linearly between its checkpoints, which are few: a coarse number.
+* late: mean over the later half of the comparison at equal step, of the checkpoints up to `steps`;
+* equal_time: mean over the later half of the training time that both branches cover, at equal time;
+* after_t_star_star: at equal time too, from when the exit branch is at its own edge, of the seeds where it gets there.
 
-Differences are baseline - branch. Of an accuracy, positive is in favour of the edge; of a loss, negative is.
+At equal time the values are those at the baseline's checkpoints; another branch is interpolated linearly between its
+own, which are few: a coarse number. Differences are baseline - branch. Of an accuracy, positive is in favour of the
+edge; of a loss, negative is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from edgewise.data.displacement import Direction
 from edgewise.data.files import Array
 from edgewise.data.groups import GROUPS
 from edgewise.inference.onset import second_onset
-from edgewise.inference.records import SeedRecords, Seeds
+from edgewise.inference.records import SeedRecords, Seeds, at_equal_step
 from edgewise.inference.tables import over_seeds, second_half, since_onset
 
 #: In the records: the subset that is attacked beside the held-out groups, and how a held-out group's shift begins.
@@ -31,34 +32,44 @@ Kind = Literal["robustness", "ood"]
 Phase = Literal["late", "after_t_star_star", "equal_time"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
+#: Accuracies closer than this to the clean one, or to none, tell nothing of an attack.
+MARGIN = 0.02
+
 #: The columns that tell the evaluations of one checkpoint apart.
 CONDITIONS: Mapping[Kind, list[str]] = {"robustness": ["subset", "attack", "epsilon"], "ood": ["shift", "strength"]}
 
 
 def compare_branches(records: SeedRecords, phase: Phase, kind: Kind, value: str) -> pd.DataFrame | None:
-    """`value` by condition (rows) and by branch, with baseline_minus_<branch> (columns); None if never reached.
-
-    At equal time there are the differences alone.
-    """
+    """`value` by condition (rows) and by branch, with baseline_minus_<branch> (columns); None if never reached."""
     tables = records.robustness if kind == "robustness" else records.ood
     wide = {branch: by_condition(table, CONDITIONS[kind], value) for branch, table in tables.items()}
+    baseline = wide["baseline"]
     others = [branch for branch in wide if branch != "baseline"]
-    if phase == "equal_time":
-        differences = {
-            f"baseline_minus_{branch}": equal_time_difference(
-                wide["baseline"], times(tables["baseline"]), wide[branch], times(tables[branch])
-            )
-            for branch in others
-        }
-        return pd.DataFrame(differences)
-    t_star_star = second_onset(records)
     if phase == "late":
-        levels = pd.DataFrame({branch: second_half(table).mean() for branch, table in wide.items()})
-    elif t_star_star is None:
-        return None
-    else:
-        levels = pd.DataFrame({branch: table[table.index >= t_star_star].mean() for branch, table in wide.items()})
-    return levels.assign(**{f"baseline_minus_{branch}": levels["baseline"] - levels[branch] for branch in others})
+        last = records.t_star + records.setting.steps
+        late = second_half(baseline[baseline.index <= last]).index
+        levels = pd.DataFrame({branch: table[table.index.isin(late)].mean() for branch, table in wide.items()})
+        return levels.assign(**{f"baseline_minus_{branch}": levels["baseline"] - levels[branch] for branch in others})
+
+    time = {branch: times(tables[branch]) for branch in wide}
+    start = None
+    if phase == "after_t_star_star":
+        t_star_star = second_onset(records)
+        if t_star_star is None:
+            return None
+        exit_time = records.steps["exit"].set_index("step")["time"]
+        start = float(exit_time[t_star_star] - exit_time[records.t_star])
+    # Times are rounded to whole steps.
+    rounding = records.setting.time_per_step / 2
+    whole = common_times(time["baseline"], time["baseline"], start, rounding)
+    levels = pd.DataFrame({"baseline": on_times(baseline, time["baseline"], whole).mean()})
+    differences = {}
+    for branch in others:
+        at = common_times(time["baseline"], time[branch], start, rounding)
+        at_edge, away = (on_times(wide[run], time[run], at).mean() for run in ("baseline", branch))
+        levels[branch] = away
+        differences[f"baseline_minus_{branch}"] = at_edge - away
+    return levels.assign(**differences)
 
 
 def by_condition(table: pd.DataFrame, conditions: list[str], value: str) -> pd.DataFrame:
@@ -73,25 +84,22 @@ def times(table: pd.DataFrame) -> Array:
     return since_onset
 
 
-def equal_time_difference(
-    baseline: pd.DataFrame, baseline_time: Array, branch: pd.DataFrame, branch_time: Array
-) -> pd.Series:
-    """Mean of baseline - branch at equal training time, a number for each column (condition).
+def common_times(baseline: Array, branch: Array, start: float | None = None, rounding: float = 0.0) -> Array:
+    """The baseline's evaluated times from `start`, or from half of the time that both cover, to the end of that time.
 
-    Parameters
-    ----------
-    baseline, branch : one row a checkpoint
-    baseline_time, branch_time : time since onset of those rows
+    Where there are none, the end of that time.
     """
-    first_to_end = branch_time if branch_time[-1] <= baseline_time[-1] else baseline_time
-    at = first_to_end[len(first_to_end) // 2 :]
-    differences = {
-        condition: np.mean(
-            np.interp(at, baseline_time, baseline[condition]) - np.interp(at, branch_time, branch[condition])
-        )
-        for condition in baseline.columns
-    }
-    return pd.Series(differences).rename_axis(index=baseline.columns.names)
+    end = min(baseline[-1], branch[-1])
+    begin = end / 2 if start is None else start
+    within: Array = baseline[(baseline >= begin - rounding) & (baseline <= end + rounding)]
+    return within if len(within) else np.array([end])
+
+
+def on_times(table: pd.DataFrame, time: Array, at: Array) -> pd.DataFrame:
+    """A table of one row a checkpoint, at the times [n], interpolated linearly to the times `at` [m]."""
+    columns = {condition: np.interp(at, time, table[condition]) for condition in table.columns}
+    found = pd.DataFrame(columns, index=at)
+    return found.set_axis(table.columns, axis="columns")
 
 
 def summarise(seeds: Seeds, kind: Kind, value: str) -> dict[Phase, pd.DataFrame | None]:
@@ -106,10 +114,30 @@ def summarise(seeds: Seeds, kind: Kind, value: str) -> dict[Phase, pd.DataFrame 
     return phases
 
 
+def informative_strengths(seeds: Seeds) -> dict[str, list[float]]:
+    """The strengths of attack that tell the branches apart, by subset: PGD's, above 0.
+
+    There the exit branch's late accuracy, the mean over seeds, is neither within `MARGIN` of its clean accuracy nor
+    below `MARGIN`. A weaker attack changes nothing, and a stronger one leaves nothing.
+    """
+    table = summarise(seeds, "robustness", "accuracy")["late"]
+    assert table is not None  # every branch has an end
+    accuracy = table["exit"]
+    found: dict[str, list[float]] = {}
+    for subset, attack, epsilon in _conditions(seeds, "robustness"):
+        if attack == "pgd":
+            strengths = found.setdefault(subset, [])
+            lost = accuracy[subset, attack, 0.0] - accuracy[subset, attack, epsilon]
+            if epsilon > 0 and lost > MARGIN and accuracy[subset, attack, epsilon] >= MARGIN:
+                strengths.append(float(epsilon))
+    return found
+
+
 def robustness_metrics(seeds: Seeds) -> dict[str, Any]:
     """Accuracy under PGD by subset, epsilon, phase and branch (metrics/robustness.json).
 
-    Intervals are 95 %, Student t over seeds. A phase that no seed reached is null.
+    `informative` lists the strengths that tell something (`informative_strengths`). Intervals are 95 %, Student t over
+    seeds. A phase that no seed reached is null.
     """
     accuracy: dict[str, Any] = {}
     for phase, table in summarise(seeds, "robustness", "accuracy").items():
@@ -119,7 +147,13 @@ def robustness_metrics(seeds: Seeds) -> dict[str, Any]:
                 place = accuracy.setdefault(subset, {}).setdefault(f"{epsilon:g}", {})
                 place[phase] = None if table is None else _intervals(table.loc[condition])
     norm = next(iter(seeds.values())).robustness["baseline"]["norm"].iloc[0]
-    return {"attack": "pgd", "norm": norm, "accuracy": accuracy, **_about(seeds)}
+    return {
+        "attack": "pgd",
+        "norm": norm,
+        "informative": informative_strengths(seeds),
+        "accuracy": accuracy,
+        **_about(seeds),
+    }
 
 
 def ood_metrics(seeds: Seeds) -> dict[str, Any]:
@@ -162,7 +196,7 @@ def _is_corruption(shifts: pd.Series) -> pd.Series:
 def evaluation_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
     """The tables under plots/ that show robustness and ood, by name; every column with _low and _high.
 
-    * robustness: a row a step since onset; <branch>_eps<epsilon>, accuracy under PGD on test data;
+    * robustness: a row a step since onset, up to `steps`; <branch>_eps<epsilon>, accuracy under PGD on test data;
     * robustness_epsilon: a row an epsilon, late in the branches; <branch>_<subset> and baseline_minus_<branch>_<subset>
       under PGD, the same with _fgsm at the end under FGSM, and the norm;
     * ood: a row an alpha, late; <branch>_<direction>, the loss, <branch>_<direction>_accuracy, and the differences;
@@ -174,7 +208,8 @@ def evaluation_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
     for branch in first.robustness:
         runs = []
         for one in seeds.values():
-            wide = by_condition(one.robustness[branch], CONDITIONS["robustness"], "accuracy")[TEST]["pgd"]
+            rows = at_equal_step(one, one.robustness[branch], one.robustness["baseline"])
+            wide = by_condition(rows, CONDITIONS["robustness"], "accuracy")[TEST]["pgd"]
             wide.columns = pd.Index([f"{branch}_eps{epsilon:g}" for epsilon in wide.columns])
             runs.append(since_onset(wide.reset_index(), one.t_star))
         by_step.append(over_seeds(runs))
@@ -208,12 +243,12 @@ def evaluation_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
     }
 
 
-def dominance(seed: int, records: SeedRecords) -> pd.DataFrame:
+def dominance(seed: int, records: SeedRecords, strengths: Mapping[str, list[float]] | None = None) -> pd.DataFrame:
     """For every evaluation of a seed: does the evaluated group dominate v_1, and is the edge at an advantage there?
 
     The paper's condition is that the advantage goes to the edge branch only where the evaluated subset dominates v_1.
     Test data stand for the group that they are shifted towards: under attack for the boundary group (figure 9),
-    displaced for the input-outliers (figure 10).
+    displaced for the input-outliers (figure 10). The strengths of attack are those of `advantages`.
 
     Returns
     -------
@@ -226,13 +261,13 @@ def dominance(seed: int, records: SeedRecords) -> pd.DataFrame:
     dominant_group : the group with the largest curvature influence there
     dominates : whether that is `group`
     advantage : of the baseline over the exit branch, late, at equal step; positive is in favour of the edge.
-        adversarial: accuracy under PGD, baseline - exit, mean over epsilon > 0; displaced_test: loss, exit - baseline,
-        at the largest coherent alpha; heldout: loss, exit - baseline
+        adversarial: accuracy under PGD, baseline - exit, mean over the strengths; displaced_test: loss,
+        exit - baseline, at the largest coherent alpha; heldout: loss, exit - baseline
     advantage_equal_time : the same at equal training time
     """
     late = second_half(records.hessian["baseline"])
     influence = pd.Series({group: late[f"curvature_influence_{group}"].mean() for group in GROUPS})
-    at_equal_time = advantages(records, "equal_time")
+    at_equal_time = advantages(records, "equal_time", strengths)
     rows = [
         {
             "seed": seed,
@@ -244,13 +279,19 @@ def dominance(seed: int, records: SeedRecords) -> pd.DataFrame:
             "advantage": advantage,
             "advantage_equal_time": at_equal_time[evaluation, group],
         }
-        for (evaluation, group), advantage in advantages(records, "late").items()
+        for (evaluation, group), advantage in advantages(records, "late", strengths).items()
     ]
     return pd.DataFrame(rows)
 
 
-def advantages(records: SeedRecords, phase: Phase) -> dict[tuple[str, str], float]:
-    """The advantage of the baseline over the exit branch by (evaluation, group); see `dominance`."""
+def advantages(
+    records: SeedRecords, phase: Phase, strengths: Mapping[str, list[float]] | None = None
+) -> dict[tuple[str, str], float]:
+    """The advantage of the baseline over the exit branch by (evaluation, group); see `dominance`.
+
+    `strengths` are the attacks that count, by subset: `informative_strengths` of all seeds. Without it, or where it has
+    none, all above 0 do.
+    """
     robustness = compare_branches(records, phase, "robustness", "accuracy")
     ood = compare_branches(records, phase, "ood", "loss")
     assert robustness is not None  # only after_t_star_star may be missing
@@ -260,7 +301,9 @@ def advantages(records: SeedRecords, phase: Phase) -> dict[tuple[str, str], floa
     for subset in accuracy.index.unique("subset"):
         pgd = accuracy.loc[(subset, "pgd")]
         group = "boundary" if subset == TEST else subset
-        found[f"adversarial_{subset}", group] = float(pgd[pgd.index > 0].mean())
+        attacked = pgd[pgd.index > 0]
+        chosen = (strengths or {}).get(subset) or list(attacked.index)
+        found[f"adversarial_{subset}", group] = float(attacked[attacked.index.isin(chosen)].mean())
     found["displaced_test", "input_outlier"] = -float(loss.loc["coherent"].iloc[-1])
     for group in GROUPS:
         if (HELDOUT + group, 0) in loss.index:

@@ -88,7 +88,14 @@ def over_iterates(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     At the edge consecutive iterates lie on opposite sides of the valley: the average does not depend on the parity of
     the checkpoint's step.
     """
-    return table.drop(columns="iterate").groupby(keys, sort=False, as_index=False).mean()
+    # Reading a wide file leaves a frame in pieces, which pandas warns of.
+    return table.drop(columns="iterate").copy().groupby(keys, sort=False, as_index=False).mean()
+
+
+def at_equal_step(records: SeedRecords, branch: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a branch at the steps of the baseline, and none beyond `steps`."""
+    last = records.t_star + records.setting.steps
+    return branch[branch["step"].isin(baseline["step"]) & (branch["step"] <= last)]
 
 
 Seeds = Mapping[int, SeedRecords]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from edgewise.data.files import Array
 from edgewise.inference.intervals import mean_over_seeds
 
 
@@ -12,27 +13,21 @@ def since_onset(table: pd.DataFrame, t_star: int, spacing: int = 1) -> pd.DataFr
     """Index a run's records by steps since onset, in multiples of `spacing`.
 
     Measurements before onset were made at multiples of `spacing` since initialisation, which are not the same distance
-    from t* in every seed; each is put at the nearest multiple (the later one of two as near, so that only the last one
-    can meet another: onset itself, which is kept).
+    from t* in every seed; each is put at the nearest multiple.
     """
-    relative = (table["step"] - t_star).to_numpy()
-    index = pd.Index((np.floor(relative / spacing + 0.5) * spacing).astype(int), name="step")
-    placed = table.drop(columns="step").set_index(index)
-    return placed[~placed.index.duplicated(keep="last")]
+    return on_grid(table.drop(columns="step"), (table["step"] - t_star).to_numpy(float), spacing)
 
 
-def without_alternation(table: pd.DataFrame) -> pd.DataFrame:
-    """Each row averaged with its neighbours, (m_before + 2 m + m_after) / 4: the two-step average of a sparse table.
+def on_grid(table: pd.DataFrame, position: Array, spacing: float = 1) -> pd.DataFrame:
+    """Index a table by the multiples of `spacing` that are nearest to the rows' positions [n]; of two as near, the larger.
 
-    At the edge the iterates sit on opposite walls of the valley by turns, and so do checkpoints an odd number of steps
-    apart. The average takes out what alternates from row to row and leaves a straight line as it was. The first row,
-    initialisation, is as measured; the last is averaged with the one before it.
+    Where several rows would have one multiple, the one nearest to it is kept, so none displaces another that is in its
+    place.
     """
-    before, after = table.shift(1), table.shift(-1)
-    after.iloc[-1:] = before.iloc[-1:]
-    averaged = (before + 2 * table + after) / 4
-    averaged.iloc[:1] = table.iloc[:1]
-    return averaged
+    place = np.floor(position / spacing + 0.5 + 1e-9) * spacing
+    placed = table.set_axis(pd.Index(place.astype(int), name="step"))
+    nearest_first = placed.iloc[np.argsort(np.abs(position - place), kind="stable")]
+    return nearest_first[~nearest_first.index.duplicated()].sort_index()
 
 
 def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ file, the function, and the tables and columns that the function reads. The stag
 Figure 2 shows images and not a table, so `draw_images` draws it from the data itself.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -51,7 +51,8 @@ def _by_group(branches: Sequence[str]) -> list[str]:
 
 
 BRANCH_COLUMNS = list(MAIN_BRANCHES)
-SHARPNESS_COLUMNS = [*MAIN_BRANCHES, "stability_threshold"]
+SHARPNESS_COLUMNS = [*MAIN_BRANCHES, "stability_threshold", "exit_stability_threshold"]
+SECOND_ONSET_COLUMNS = ["t_star_star", "t_star_star_equal_time"]
 GROUP_COLUMNS = _by_group(MAIN_BRANCHES)
 CONTROL_COLUMNS = [
     f"{quantity}_{direction}" for quantity in ("alignment", "curvature_influence") for direction in DIRECTIONS
@@ -61,12 +62,22 @@ DISTANCE_COLUMNS = [NATURAL, *GROUPS, *(f"control_{direction}" for direction in 
 
 #: Every figure that is drawn from tables, by the name of its file.
 FIGURES = {
-    "figure_01_taxonomy": FigureSpec(geometry.taxonomy, {"taxonomy": POSITION_COLUMNS}),
+    "figure_01_taxonomy": FigureSpec(
+        geometry.taxonomy, {"taxonomy": POSITION_COLUMNS, "shared_images": ["seed", "images"]}
+    ),
     "figure_04_delta_loss": FigureSpec(
-        over_training.delta_loss, {"delta_loss": list(GROUPS), "delta_loss_equal_time": list(GROUPS)}
+        over_training.delta_loss,
+        {"delta_loss": list(GROUPS), "delta_loss_equal_time": list(GROUPS), "moments": ["transient"]},
     ),
     "figure_05_alignment": FigureSpec(
-        over_training.alignment, {"alignment": GROUP_COLUMNS, "sharpness": SHARPNESS_COLUMNS}
+        over_training.alignment,
+        {
+            "alignment": GROUP_COLUMNS,
+            "alignment_equal_time": _by_group(["exit"]),
+            "sharpness": SHARPNESS_COLUMNS,
+            "sharpness_equal_time": SHARPNESS_COLUMNS,
+            "moments": SECOND_ONSET_COLUMNS,
+        },
     ),
     "figure_06_control": FigureSpec(
         over_training.control, {"control": CONTROL_COLUMNS, "control_alpha": CONTROL_COLUMNS}
@@ -90,11 +101,32 @@ FIGURES = {
         {"centroid_correlation": BRANCH_COLUMNS, "example_alignment": ["typical", "atypical", "all"]},
     ),
     "figure_22_coupling": FigureSpec(
-        points.coupling, {"coupling": ["step", "curvature_influence", "sharpness_coupling"]}
+        points.coupling,
+        {
+            "coupling": ["step", "curvature_influence", "sharpness_coupling", "sharpness_coupling_over_step"],
+            "selector": ["name", "kind", "coupling", "coupling_over_step", "gain_time"],
+        },
     ),
     "figure_group_loss": FigureSpec(over_training.group_loss, {"group_loss": GROUP_COLUMNS}),
+    "figure_selector": FigureSpec(
+        points.selector, {"selector": ["name", "kind", "curvature_influence", "gain_step", "gain_time"]}
+    ),
     "figure_sharpness": FigureSpec(
-        over_training.sharpness, {"sharpness": SHARPNESS_COLUMNS, "secant_sharpness": SHARPNESS_COLUMNS}
+        over_training.sharpness,
+        {
+            f"{name}{suffix}": SHARPNESS_COLUMNS
+            for name in over_training.SHARPNESS
+            for suffix, _ in over_training.CLOCKS.values()
+        }
+        | {"moments": SECOND_ONSET_COLUMNS},
+    ),
+    "figure_strata": FigureSpec(
+        over_training.strata,
+        {
+            "strata": ["label", "quantile", "curvature_influence", "gain_time"],
+            "delta_loss_strata": [],
+            "moments": ["transient"],
+        },
     ),
 }
 
@@ -122,17 +154,18 @@ def draw(name: str, tables: Tables, captions: Captions) -> Figure:
         return spec.function({table: tables[table] for table in spec.needs}, captions)
 
 
-def draw_images(train: Examples, dataset: Dataset, captions: Captions) -> Figure:
+def draw_images(train: Examples, dataset: Dataset, shared: Mapping[str, int], captions: Captions) -> Figure:
     """Draw figure 2: a few training images of every group and label.
 
     Parameters
     ----------
     train : the training data, with the group of each image
     dataset : supplies the normalisation, which is undone, and the names of the classes
+    shared : trained images that the groups of a pair have in common, by "<group> & <group>"
     captions : what the caption says of the run
     """
     with figure_style():
-        return geometry.images(train, dataset, captions)
+        return geometry.images(train, dataset, shared, captions)
 
 
 def _check_table(name: str, table: pd.DataFrame, columns: list[str]) -> None:

@@ -61,13 +61,13 @@ def draw_curves(
                 bands += [low[known], high[known]]
     if log:
         panel.set_yscale("log")
-    _set_vertical_range(panel, np.concatenate(means), np.concatenate(bands), log=log, bounds=bounds)
+    set_vertical_range(panel, np.concatenate(means), np.concatenate(bands), log=log, bounds=bounds)
     if len(x) > 1:
         panel.set_xlim(x.min(), x.max())
 
 
-def _set_vertical_range(panel: Axes, means: Array, bands: Array, *, log: bool, bounds: tuple[float, float]) -> None:
-    """Show the curves whole, and the bands up to a third of the curves' span beyond them."""
+def set_vertical_range(panel: Axes, means: Array, bands: Array, *, log: bool, bounds: tuple[float, float]) -> None:
+    """Show the values of curves or points whole, and the bands up to a third of the curves' span beyond them."""
     if log:
         means, bands = np.log10(means[means > 0]), np.log10(bands[bands > 0])
     if not len(means):
@@ -104,6 +104,39 @@ def mark_step(panel: Axes, step: float, label: str) -> None:
         xytext=(3, -2),
         textcoords="offset points",
         va="top",
+        fontsize=9,
+        color=GREY,
+    )
+
+
+def mark_transient(panel: Axes, end: float) -> None:
+    """Shade the steps before `end`, in which the oscillation grows."""
+    left, right = panel.get_xlim()
+    panel.axvspan(left, min(end, right), color=GREY, alpha=0.1, linewidth=0, zorder=0.5)
+    panel.annotate(
+        "transient",
+        (left, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(3, -2),
+        textcoords="offset points",
+        va="top",
+        fontsize=9,
+        color=GREY,
+    )
+
+
+def mark_settled(panel: Axes, start: float) -> None:
+    """Draw a bar along the bottom from `start` to the end of the panel, where a difference is averaged."""
+    end = panel.get_xlim()[1]
+    panel.plot([start, end], [0, 0], transform=panel.get_xaxis_transform(), color=GREY, linewidth=5, clip_on=False)
+    panel.annotate(
+        "settled",
+        (end, 0),
+        xycoords=("data", "axes fraction"),
+        xytext=(-2, 5),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
         fontsize=9,
         color=GREY,
     )

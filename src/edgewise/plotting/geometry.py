@@ -35,7 +35,10 @@ IMAGES_SHOWN = 5
 def taxonomy(tables: Tables, captions: Captions) -> Figure:
     """Where the groups lie, along the axis of the centroids and away from it (figure 1)."""
     entries = [marker_entry(COLORS[g], in_words(g), hollow=g == "output_outlier") for g in (NATURAL, *GROUPS)]
-    caption = f"{captions.setting}. Output-outliers are the inliers' images with the other label"
+    shared = tables["shared_images"]
+    of_first_seed = shared[shared["seed"] == shared["seed"].iloc[0]]["images"]
+    labels = "Output-outliers have the other label"
+    caption = f"{captions.first_seed}. {labels}. {shared_in_words(of_first_seed.to_dict())}"
     figure, panel = _position_figure("The four groups in input space", caption, entries)
     table = tables["taxonomy"]
     for group in (NATURAL, *GROUPS):
@@ -85,6 +88,19 @@ def _position_figure(title: str, caption: str, entries: list[Line2D]) -> tuple[F
     return figure, panel
 
 
+def shared_in_words(shared: Mapping[str, int]) -> str:
+    """What a caption says of the trained images that groups have in common, by "<group> & <group>".
+
+    >>> shared_in_words({"inlier & boundary": 0, "inlier & output_outlier": 10})
+    'Trained images in common: inlier & output-outlier 10; others 0'
+    """
+    pairs = [f"{in_words(pair)} {count}" for pair, count in shared.items() if count]
+    if not pairs:
+        return "The groups have no trained image in common"
+    others = "" if len(pairs) == len(shared) else "; others 0"
+    return f"Trained images in common: {', '.join(pairs)}{others}"
+
+
 def _of(table: pd.DataFrame, group: str, label: int) -> pd.DataFrame:
     return table[(table.index == group) & (table["label"] == label)]
 
@@ -94,9 +110,10 @@ def _draw_centroids(panel: Axes) -> None:
     panel.set_ylim(bottom=-0.03 * panel.get_ylim()[1])
 
 
-def images(train: Examples, dataset: Dataset, captions: Captions) -> Figure:
+def images(train: Examples, dataset: Dataset, shared: Mapping[str, int], captions: Captions) -> Figure:
     """A few images of every group and label, as pixels (figure 2)."""
-    caption = f"{captions.setting}. Pixels outside the display's range, as displacement makes them, are clipped"
+    clipped = "Pixels outside the display's range, as displacement makes them, are clipped"
+    caption = f"{captions.first_seed}. {clipped}. {shared_in_words(shared)}"
     names = (NATURAL, *GROUPS)
     shape = (len(names), 2 * IMAGES_SHOWN)
     figure, panels = new_figure(shape, "Images of the four groups", caption, panel_size=(1.14, 1.0))

@@ -4,13 +4,26 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.groups import GROUPS
-from edgewise.plotting.curves import UNBOUNDED, draw_curves, mark_onset, mark_step, mark_threshold, mark_zero
+from edgewise.plotting.curves import (
+    UNBOUNDED,
+    draw_curves,
+    mark_onset,
+    mark_settled,
+    mark_step,
+    mark_threshold,
+    mark_transient,
+    mark_zero,
+    set_vertical_range,
+)
 from edgewise.plotting.style import (
     ALIGNMENT_LABEL,
     ALPHA_LABEL,
@@ -23,6 +36,7 @@ from edgewise.plotting.style import (
     INFLUENCE_LABEL,
     MAIN_BRANCHES,
     STEPS_LABEL,
+    TIME_LABEL,
     Captions,
     CurveStyle,
     Tables,
@@ -41,6 +55,18 @@ DELTA_LOSS_PAIRS = {
     "enter": ("enter_", "coming back against staying away"),
 }
 
+#: What figures of differences say of their sign.
+GAIN_CAPTION = "Above zero it gains from the edge; averages of two steps."
+
+#: By what is held equal: the end of the tables' names, and the label of the axis.
+CLOCKS = {"step": ("", STEPS_LABEL), "time": ("_equal_time", TIME_LABEL)}
+
+#: The tables of sharpness, with the labels of their axes.
+SHARPNESS = {"sharpness": "sharpness λ$_1$", "secant_sharpness": "secant sharpness κ"}
+
+#: Line style and marker of strata, by class.
+CLASS_STYLES = {0: ("-", "o"), 1: ("--", "^")}
+
 #: The tables of figure 7: label of the axis, whether it is logarithmic, and the bounds of the quantity.
 PERSISTENCE = {
     "curvature_influence": (INFLUENCE_LABEL, True, UNBOUNDED),
@@ -57,23 +83,30 @@ def branches_in(table: pd.DataFrame) -> list[str]:
 
 
 def sharpness(tables: Tables, captions: Captions) -> Figure:
-    """λ_1 and κ of all branches over steps, with the thresholds: the run reaches the edge and stays there."""
+    """λ_1 and κ of all branches over steps and over training time: the run reaches the edge and stays there."""
     branches = branches_in(tables["sharpness"])
     entries = [legend_entry(branch_style(branch), BRANCH_LABELS[branch]) for branch in branches]
     title = "Sharpness of every branch against the stability threshold"
-    figure, panels = new_figure((1, 2), title, captions.mean_of_checkpoints, entries)
-    _sharpness_panel(panels[0, 0], tables["sharpness"], branches, "sharpness λ$_1$")
-    _sharpness_panel(panels[0, 1], tables["secant_sharpness"], branches, "secant sharpness κ", robust=True)
+    caption = f"{captions.mean_of_pairs}{_second_onset_in_words(tables['moments'])}"
+    figure, panels = new_figure((2, 2), title, caption, entries)
+    for row, held in zip(panels, CLOCKS, strict=True):
+        for panel, (name, ylabel) in zip(row, SHARPNESS.items(), strict=True):
+            _sharpness_panel(panel, tables, name, held, branches, ylabel, robust=name != "sharpness")
     return figure
 
 
 def _sharpness_panel(
-    panel: Axes, table: pd.DataFrame, branches: list[str], ylabel: str, *, robust: bool = False
+    panel: Axes, tables: Tables, name: str, held: str, branches: list[str], ylabel: str, *, robust: bool = False
 ) -> None:
     """Draw the branches and the threshold, and the exit branch's own threshold where the panel reaches so far up.
 
-    t** is the first step at which the exit branch has reached its own threshold.
+    Parameters
+    ----------
+    name : sharpness or secant_sharpness
+    held : the key of `CLOCKS` that the panel is over
     """
+    suffix, xlabel = CLOCKS[held]
+    table = tables[f"{name}{suffix}"]
     threshold = table["stability_threshold"].iloc[0]
     # The baseline lies on top.
     styles = {branch: branch_style(branch) for branch in reversed(branches)}
@@ -83,14 +116,27 @@ def _sharpness_panel(
     draw_curves(panel, table, styles, bounds=(0, np.inf), robust=robust, within=[0, threshold])
     mark_onset(panel)
     mark_threshold(panel, threshold, f"threshold {threshold:.6g}")
-    if "exit_stability_threshold" in table and "exit" in branches:
+    if "exit" in branches:
         own = table["exit_stability_threshold"].iloc[0]
         if own < panel.get_ylim()[1]:
             mark_threshold(panel, own, f"exit branch's threshold {own:.6g}")
-        crossed = table.index[(table.index > 0) & (table["exit"] >= own)]
-        if len(crossed):
-            mark_step(panel, crossed[0], "t**")
-    panel.set(xlabel=STEPS_LABEL, ylabel=ylabel)
+        _mark_second_onset(panel, tables["moments"], held)
+    panel.set(xlabel=xlabel, ylabel=ylabel)
+
+
+def _mark_second_onset(panel: Axes, moments: pd.DataFrame, held: str) -> None:
+    """Draw a line at t**, the median of the seeds that reach it, where the panel goes so far."""
+    second = moments[f"t_star_star{CLOCKS[held][0]}"].median()
+    if second <= panel.get_xlim()[1]:
+        mark_step(panel, second, "t**")
+
+
+def _second_onset_in_words(moments: pd.DataFrame) -> str:
+    """What a caption says of t**."""
+    reached = int(moments["t_star_star"].notna().sum())
+    if not reached:
+        return ". The exit branch reaches its own threshold in no seed"
+    return f". t**: the exit branch is at its own threshold ({reached} of {len(moments)} seeds; median)"
 
 
 def group_loss(tables: Tables, captions: Captions) -> Figure:
@@ -113,39 +159,125 @@ def group_loss(tables: Tables, captions: Captions) -> Figure:
 
 def delta_loss(tables: Tables, captions: Captions) -> Figure:
     """Δℓ_k at equal step and, beside it, at equal training time (figure 4)."""
-    step, time = tables["delta_loss"], tables["delta_loss_equal_time"]
-    compared = [branch for branch, (prefix, _) in DELTA_LOSS_PAIRS.items() if f"{prefix}{GROUPS[0]}" in step]
+    names = {"step": "delta_loss", "time": "delta_loss_equal_time"}
+    compared = compared_in(tables["delta_loss"], GROUPS[0])
     title = "Who gains from the edge: Δℓ$_k$ = ℓ$_k$(away) − ℓ$_k$(at the edge)"
-    caption = f"{captions.mean}. Above zero the group gains from the edge. Averages of two steps"
+    caption = f"{captions.mean}. {GAIN_CAPTION} {_transient_in_words(tables['moments'])}"
     figure, panels = new_figure((len(compared), 2), title, caption, group_entries())
     for row, branch in zip(panels, compared, strict=True):
-        prefix, pair = DELTA_LOSS_PAIRS[branch]
-        start = "branching" if branch == "enter" else "onset t*"
-        xlabels = {"step": f"steps since {start}", "time": f"time since {start}, in steps of size η"}
-        styles = {f"{prefix}{group}": group_style(group) for group in GROUPS}
-        for panel, table, (equal, xlabel) in zip(row, (step, time), xlabels.items(), strict=True):
-            # At equal time the table ends earlier for some branches than for others.
-            known = table[table[list(styles)].notna().any(axis=1)]
-            draw_curves(panel, known, styles, within=[0])
-            mark_zero(panel)
-            panel.set_title(f"{pair}, at equal {equal}")
-            panel.set(xlabel=xlabel, ylabel="Δℓ$_k$")
-            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        styles = {f"{DELTA_LOSS_PAIRS[branch][0]}{group}": group_style(group) for group in GROUPS}
+        for panel, (held, name) in zip(row, names.items(), strict=True):
+            _delta_panel(panel, tables[name], tables["moments"], branch, held, styles)
     return figure
 
 
+def compared_in(table: pd.DataFrame, name: str) -> list[str]:
+    """The branches that have a column of this group or stratum in a table of differences."""
+    return [branch for branch, (prefix, _) in DELTA_LOSS_PAIRS.items() if f"{prefix}{name}" in table]
+
+
+def _delta_panel(
+    panel: Axes, table: pd.DataFrame, moments: pd.DataFrame, branch: str, held: str, styles: dict[str, CurveStyle]
+) -> None:
+    """Draw differences of loss over a logarithmic axis, with the transient shaded and the settled half marked."""
+    # The differences are averages of two steps, so they lie between them; some branches end earlier than others.
+    known = table[table[list(styles)].notna().any(axis=1)]
+    known = known.set_axis(known.index + 0.5)
+    draw_curves(panel, known, styles, within=[0])
+    panel.set_xscale("log")
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    panel.xaxis.set_minor_locator(NullLocator())
+    mark_zero(panel)
+    if branch != "enter":
+        mark_transient(panel, moments["transient"].median())
+    mark_settled(panel, known.index[len(known) // 2])
+    start = "branching" if branch == "enter" else "onset t*"
+    xlabel = f"steps since {start}" if held == "step" else f"training time since {start}, in steps of size η"
+    panel.set_title(f"{DELTA_LOSS_PAIRS[branch][1]}, at equal {held}")
+    panel.set(xlabel=xlabel, ylabel="Δℓ$_k$")
+
+
+def _transient_in_words(moments: pd.DataFrame) -> str:
+    """What a caption says of the transient."""
+    low, high = int(moments["transient"].min()), int(moments["transient"].max())
+    steps = f"{low} steps" if low == high else f"{low} to {high} steps, median shaded"
+    rule = "until the oscillation first reaches its mean amplitude of the later half"
+    return f"Transient: {rule} ({steps}). Settled: the later half"
+
+
+def strata(tables: Tables, captions: Captions) -> Figure:
+    """What natural data gain, by class and by distance to the centroid."""
+    table = tables["strata"]
+    compared = compared_in(tables["delta_loss_strata"], str(table.index[0]))
+    each = table["quantile"].max()
+    colors = {q: to_hex(colormaps["viridis"](0.9 * (q - 1) / max(1, each - 1))) for q in range(1, each + 1)}
+    ends = {1: " (nearest to the centroid)", each: " (farthest)"}
+    entries = [legend_entry(CurveStyle(color), f"quantile {q}{ends.get(q, '')}") for q, color in colors.items()]
+    entries += [
+        Line2D([], [], color=GREY, linestyle=linestyle, marker=marker, markersize=6, label=f"class {label}")
+        for label, (linestyle, marker) in CLASS_STYLES.items()
+    ]
+    bars = "" if len(captions.seeds) == 1 else "; so are the bars"
+    caption = f"{captions.mean}{bars}. {GAIN_CAPTION} {_transient_in_words(tables['moments'])}"
+    title = "What natural data gain from the edge, by distance to the centroid"
+    figure, panels = new_figure((len(compared), 3), title, caption, entries, panel_size=(4.4, 3.6))
+    for (over_time, by_quantile, by_influence), branch in zip(panels, compared, strict=True):
+        prefix = DELTA_LOSS_PAIRS[branch][0]
+        styles = {
+            f"{prefix}{name}": CurveStyle(colors[row["quantile"]], CLASS_STYLES[row["label"]][0], band=False)
+            for name, row in table.iterrows()
+        }
+        _delta_panel(over_time, tables["delta_loss_strata"], tables["moments"], branch, "time", styles)
+        gain = f"{prefix}gain_time"
+        for label in CLASS_STYLES:
+            rows = table[table["label"] == label]
+            shift = 0.12 * (2 * label - 1)
+            _draw_points(by_quantile, rows["quantile"] + shift, rows, gain, label, colors)
+            _draw_points(by_influence, rows["curvature_influence"], rows, gain, label, colors)
+        by_quantile.set(xlabel="quantile of the distance to the centroid", xticks=list(colors))
+        by_influence.set(xlabel="influence C$_k$ before onset", xscale="log")
+        for panel in (by_quantile, by_influence):
+            ends_of_bars = table[[f"{gain}_low", f"{gain}_high"]].to_numpy(float).ravel()
+            within = np.append(table[gain].to_numpy(float), 0)
+            set_vertical_range(panel, within, ends_of_bars[np.isfinite(ends_of_bars)], log=False, bounds=UNBOUNDED)
+            mark_zero(panel)
+            panel.set_ylabel("settled Δℓ$_k$")
+            panel.set_title("settled, at equal time")
+    return figure
+
+
+def _draw_points(
+    panel: Axes, x: pd.Series, rows: pd.DataFrame, column: str, label: int, colors: dict[int, str]
+) -> None:
+    """Draw a column of strata of one class, with its intervals."""
+    bounds = rows[[f"{column}_low", f"{column}_high"]].to_numpy(float)
+    for at, value, (low, high), quantile in zip(x, rows[column], bounds, rows["quantile"], strict=True):
+        color = colors[quantile]
+        panel.plot([at, at], [low, high], color=color, linewidth=1, alpha=0.6)
+        panel.plot([at], [value], color=color, marker=CLASS_STYLES[label][1], markersize=6, linestyle="")
+
+
 def alignment(tables: Tables, captions: Captions) -> Figure:
-    """cos²θ_k along the baseline and the exit branch, above the sharpness of each (figure 5)."""
+    """cos²θ_k along the baseline and the exit branch, above the sharpness of each (figure 5).
+
+    The exit branch is shown over training time too: by then it may be at its own edge.
+    """
     title = "Alignment with the sharpest direction, at the edge and away from it"
-    figure, panels = new_figure((2, 2), title, captions.mean_of_checkpoints, group_entries(), sharex=True)
-    for (upper, lower), branch in zip(panels.T, MAIN_BRANCHES, strict=True):
+    caption = f"{captions.mean_of_pairs}{_second_onset_in_words(tables['moments'])}"
+    shown = [("baseline", "step", ""), ("exit", "step", ", at equal step"), ("exit", "time", ", over training time")]
+    figure, panels = new_figure((2, len(shown)), title, caption, group_entries(), panel_size=(4.4, 3.4))
+    for (upper, lower), (branch, held, which) in zip(panels.T, shown, strict=True):
         # Each branch has a panel of its own, so the steps before onset are shown in both.
         styles = {f"{branch}_{group}": replace(group_style(group, branch), start=-np.inf) for group in GROUPS}
-        draw_curves(upper, tables["alignment"], styles, bounds=(0, 1))
+        suffix, xlabel = CLOCKS[held]
+        draw_curves(upper, tables[f"alignment{suffix}"], styles, bounds=(0, 1))
         mark_onset(upper)
-        upper.set_title(BRANCH_LABELS[branch])
-        upper.set_ylabel(ALIGNMENT_LABEL)
-        _sharpness_panel(lower, tables["sharpness"], [branch], "sharpness λ$_1$")
+        if branch == "exit":
+            _mark_second_onset(upper, tables["moments"], held)
+        upper.set_title(f"{BRANCH_LABELS[branch]}{which}")
+        upper.set(xlabel=xlabel, ylabel=ALIGNMENT_LABEL)
+        _sharpness_panel(lower, tables, "sharpness", held, [branch], "sharpness λ$_1$")
     for row in panels:
         low, high = zip(*(panel.get_ylim() for panel in row), strict=True)
         for panel in row:
@@ -156,7 +288,7 @@ def alignment(tables: Tables, captions: Captions) -> Figure:
 def persistence(tables: Tables, captions: Captions) -> Figure:
     """Influence, its two factors and the probability of the label, by group (figure 7)."""
     title = "Influence is alignment times gradient norm squared: who keeps both?"
-    caption = f"Baseline branch. {captions.mean_of_checkpoints}"
+    caption = f"Baseline branch. {captions.mean_of_pairs}"
     figure, panels = new_figure((2, 2), title, caption, group_entries())
     styles = {f"baseline_{group}": group_style(group) for group in GROUPS}
     for panel, (name, (ylabel, log, bounds)) in zip(panels.flat, PERSISTENCE.items(), strict=True):
@@ -171,7 +303,7 @@ def influence(tables: Tables, captions: Captions) -> Figure:
     entries = group_entries()
     entries += [legend_entry(CurveStyle(GREY, BRANCH_LINESTYLES[b]), BRANCH_LABELS[b]) for b in MAIN_BRANCHES]
     bands = "" if len(captions.seeds) == 1 else "; bands: baseline alone"
-    caption = f"{captions.mean_of_checkpoints}{bands}"
+    caption = f"{captions.mean_of_pairs}{bands}"
     figure, panels = new_figure((1, 2), "Curvature influence by group", caption, entries)
     training, onset = panels[0]
     styles = {f"exit_{group}": replace(group_style(group, "exit"), band=False) for group in GROUPS}
@@ -201,7 +333,7 @@ def control(tables: Tables, captions: Captions) -> Figure:
         legend_entry(style, label) for n, (style, label) in references.items() if f"alignment_{n}" in over_alpha
     ]
     title = "Is it the direction of the displacement, or its length?"
-    figure, panels = new_figure((2, 2), title, captions.mean_of_checkpoints, entries)
+    figure, panels = new_figure((2, 2), title, captions.mean_of_pairs, entries)
     quantities = {"alignment": (ALIGNMENT_LABEL, (0.0, 1.0)), "curvature_influence": (INFLUENCE_LABEL, UNBOUNDED)}
     for (training, onset), (quantity, (ylabel, bounds)) in zip(panels, quantities.items(), strict=True):
         # The coherent one lies on top.
@@ -232,7 +364,7 @@ def typicality(tables: Tables, captions: Captions) -> Figure:
         legend_entry(of_examples["all"], "all natural examples"),
     ]
     title = "Do examples far from their centroid align more?"
-    caption = f"Natural examples. {captions.mean_of_checkpoints}"
+    caption = f"Natural examples. {captions.mean_of_pairs}"
     figure, panels = new_figure((1, 2), title, caption, entries)
     left, right = panels[0]
     baseline_on_top = dict(reversed(of_branches.items()))

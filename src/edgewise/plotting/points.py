@@ -1,7 +1,11 @@
-"""Figures of single points: examples at three moments, and coupling against influence."""
+"""Figures of single points: examples at three moments, coupling against influence, gains against influence."""
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from edgewise.data.files import Array
@@ -12,6 +16,7 @@ from edgewise.plotting.style import (
     DISTANCE_LABEL,
     EXAMPLE_ALIGNMENT_LABEL,
     INFLUENCE_LABEL,
+    RULE_COLOR,
     Captions,
     CurveStyle,
     Tables,
@@ -59,37 +64,104 @@ def _rank_correlation(x: Array, y: Array) -> float:
 
 
 def coupling(tables: Tables, captions: Captions) -> Figure:
-    """Q_k² against C_k of every group and checkpoint, with the line of their median ratio (figure 22)."""
-    table = tables["coupling"]
-    # Both axes are logarithmic.
-    table = table[(table["curvature_influence"] > 0) & (table["sharpness_coupling"] > 0)]
-    ratio = float((table["sharpness_coupling"] / table["curvature_influence"]).median())
+    """Q_k² against C_k, from the derivative and over a step's length, and who gains against the sign (figure 22)."""
     entries = [marker_entry(COLORS[group], in_words(group)) for group in GROUPS]
     entries += [
         marker_entry(COLORS["natural"], "before onset", hollow=True),
-        legend_entry(CurveStyle(BLACK, "--"), f"median ratio: Q$_k$² = {_scientific(ratio)} C$_k$"),
+        marker_entry(COLORS["natural"], "stratum of natural examples", "D"),
     ]
-    caption = f"Every group and checkpoint up to onset and along the baseline. {captions.every_seed}"
-    title = "Does curvature influence stand for the coupling to the sharpness?"
-    figure, panels = new_figure((1, 1), title, caption, entries, panel_size=(8.5, 4.9))
-    panel = panels[0, 0]
+    where = "Q$_k$²: every group and checkpoint up to onset and along the baseline"
+    caption = f"{where}. Gains: settled, at equal time. {captions.every_seed}"
+    title = "Does curvature influence stand for the coupling to the sharpness, and does the coupling tell who gains?"
+    figure, panels = new_figure((1, 3), title, caption, entries, panel_size=(4.7, 4.2))
+    squared, over_step, signed = panels[0]
+    _squared_panel(squared, tables["coupling"], "sharpness_coupling", "from the derivative")
+    _squared_panel(over_step, tables["coupling"], "sharpness_coupling_over_step", "over half a step's length")
+    _signed_panel(signed, tables["selector"])
+    return figure
+
+
+def _squared_panel(panel: Axes, table: pd.DataFrame, column: str, title: str) -> None:
+    """Draw Q_k² against C_k, both on logarithmic axes, with the line of their median ratio."""
+    table = table[(table["curvature_influence"] > 0) & (table[column] > 0)]
+    ratio = float((table[column] / table["curvature_influence"]).median())
     for group in GROUPS:
         rows = table[table.index == group]
         for before_onset, face in ((True, "none"), (False, COLORS[group])):
             some = rows[(rows["step"] < 0) == before_onset]
             panel.scatter(
-                some["curvature_influence"],
-                some["sharpness_coupling"],
-                26,
-                facecolors=face,
-                edgecolors=COLORS[group],
-                alpha=0.75,
+                some["curvature_influence"], some[column], 26, facecolors=face, edgecolors=COLORS[group], alpha=0.75
             )
     if len(table):
         ends = table["curvature_influence"].agg(["min", "max"]).to_numpy()
         panel.plot(ends, ratio * ends, color=BLACK, linestyle="--")
+    label = f"median ratio: Q$_k$² = {_scientific(ratio)} C$_k$"
+    below_the_panel(panel, [legend_entry(CurveStyle(BLACK, "--"), label)])
     panel.set(xscale="log", yscale="log", xlabel=INFLUENCE_LABEL, ylabel="sharpness coupling Q$_k$²")
+    panel.set_title(title)
+
+
+def _signed_panel(panel: Axes, table: pd.DataFrame) -> None:
+    """Draw gains against the signed coupling before onset; shaded where a positive coupling means a gain."""
+    column, gain = "coupling_over_step", table["gain_time"]
+    _draw_named(panel, table, column, "gain_time")
+    panel.set_xscale("symlog", linthresh=float(table[column].abs().median()) or 1.0)
+    panel.xaxis.set_major_locator(MaxNLocator(5, symmetric=True))
+    (left, right), (bottom, top) = panel.get_xlim(), panel.get_ylim()
+    bottom, top = min(bottom, -0.05 * top), max(top, -0.05 * bottom)
+    for quadrant in ((0, right, 0, top), (left, 0, bottom, 0)):
+        x0, x1, y0, y1 = quadrant
+        panel.fill_between([x0, x1], y0, y1, color=COLORS["natural"], alpha=0.15, linewidth=0, zorder=0)
+    panel.set(xlim=(left, right), ylim=(bottom, top))
+    entries = []
+    for name, words in (("coupling", "from the derivative"), (column, "over half a step")):
+        agree = int((np.sign(table[name]) == np.sign(gain)).sum())
+        entries.append(Line2D([], [], linestyle="", label=f"signs agree, {words}: {agree} of {len(table)}"))
+    below_the_panel(panel, entries)
+    panel.set(xlabel="coupling ⟨∇ℓ$_k$, ∇S⟩ before onset, over half a step", ylabel="settled Δℓ$_k$")
+    panel.set_title("shaded: the sign of the coupling is that of the gain")
+
+
+def selector(tables: Tables, captions: Captions) -> Figure:
+    """Who gains against influence before onset: groups and strata of every seed, at equal step and equal time."""
+    table = tables["selector"]
+    names = table.loc[table["kind"] == "stratum", "name"].unique()
+    entries = [marker_entry(COLORS[group], in_words(group)) for group in GROUPS]
+    entries += [marker_entry(COLORS["natural"], f"{len(names)} strata of natural examples", "D")] if len(names) else []
+    caption = f"C$_k$ is measured before any branch begins. ρ: Spearman, all seeds together. {captions.every_seed}"
+    title = "Is who gains who had influence before onset?"
+    figure, panels = new_figure((1, 2), title, caption, entries, panel_size=(5.5, 4.4))
+    for panel, held in zip(panels[0], ("step", "time"), strict=True):
+        gain = f"gain_{held}"
+        _draw_named(panel, table, "curvature_influence", gain)
+        panel.axhline(0, color=RULE_COLOR, linewidth=1, zorder=1.5)
+        found = []
+        for kind, words in (("group", "groups"), ("stratum", "strata"), ("", "both")):
+            rows = table[table["kind"] == kind] if kind else table
+            correlation = _rank_correlation(rows["curvature_influence"].to_numpy(), rows[gain].to_numpy())
+            found.append(Line2D([], [], linestyle="", label=f"{words}: ρ = {correlation:.2f}"))
+        below_the_panel(panel, found)
+        panel.set(xscale="log", xlabel=f"{INFLUENCE_LABEL} before onset", ylabel="settled Δℓ$_k$")
+        panel.set_title(f"gain at equal {held}")
     return figure
+
+
+def _draw_named(panel: Axes, table: pd.DataFrame, x: str, y: str) -> None:
+    """Draw two columns of the selector table against each other, groups in their colours over strata in grey."""
+    of_strata = table[table["kind"] == "stratum"]
+    grey = COLORS["natural"]
+    panel.scatter(of_strata[x], of_strata[y], 20, marker="D", facecolors=grey, alpha=0.6, linewidths=0)
+    for group in GROUPS:
+        rows = table[table["name"] == group]
+        panel.scatter(rows[x], rows[y], 40, color=COLORS[group], edgecolors="white", linewidths=0.5)
+
+
+def below_the_panel(panel: Axes, entries: list[Line2D]) -> None:
+    """A legend of one panel, below it and the label of its x axis."""
+    handle = (
+        {} if any(entry.get_linestyle() != "None" for entry in entries) else {"handlelength": 0, "handletextpad": 0}
+    )
+    panel.legend(handles=entries, loc="upper left", bbox_to_anchor=(0, -0.15), ncols=len(entries), fontsize=9, **handle)
 
 
 def _scientific(value: float) -> str:

@@ -60,11 +60,15 @@ BRANCH_LABELS = {
 MAIN_BRANCHES = ("baseline", "exit")
 
 STEPS_LABEL = "steps since onset t*"
+TIME_LABEL = "training time since onset t*, in steps of size η"
 ALPHA_LABEL = "displacement α, in units of v$_{diff}$"
 ALIGNMENT_LABEL = "alignment cos²θ$_k$"
 EXAMPLE_ALIGNMENT_LABEL = "alignment cos²(∇ℓ$_i$, v$_1$)"
 INFLUENCE_LABEL = "curvature influence C$_k$"
 DISTANCE_LABEL = "distance to the centroid, normalised pixels"
+
+#: What seeds differ in, by the parameter `replicate`.
+DIFFERENCES = {"all": "data, groups and initialisation", "initialisation": "the initialisation alone"}
 
 #: Space around the figure and between its panels, in inches.
 MARGIN = 0.1
@@ -114,22 +118,29 @@ class Captions:
     ----------
     setting : data, training and displacement in a few words
     seeds : those of the run
+    replicate : what seeds differ in: all, or initialisation
     """
 
     setting: str
     seeds: Sequence[int]
+    replicate: str = "all"
 
     @property
     def mean(self) -> str:
         """For curves, which are means over the seeds."""
         if len(self.seeds) == 1:
             return f"{self.setting}; one seed ({self.seeds[0]}), so no interval"
-        return f"{self.setting}; mean of {len(self.seeds)} seeds, band: 95 % t interval"
+        return f"{self.setting}; mean of {len(self.seeds)} seeds, band: 95 % t interval; {self.difference}"
 
     @property
-    def mean_of_checkpoints(self) -> str:
-        """For curves through checkpoints, whose tables average each checkpoint with its neighbours."""
-        return f"{self.mean}. Neighbouring checkpoints averaged"
+    def difference(self) -> str:
+        """What seeds differ in."""
+        return f"seeds differ in {DIFFERENCES[self.replicate]}"
+
+    @property
+    def mean_of_pairs(self) -> str:
+        """For curves through checkpoints."""
+        return f"{self.mean}. Measured at pairs of consecutive iterates"
 
     @property
     def first_seed(self) -> str:
@@ -139,7 +150,9 @@ class Captions:
     @property
     def every_seed(self) -> str:
         """For points that come from all seeds."""
-        return f"{self.setting}; {'one seed' if len(self.seeds) == 1 else f'{len(self.seeds)} seeds'}"
+        if len(self.seeds) == 1:
+            return f"{self.setting}; one seed ({self.seeds[0]})"
+        return f"{self.setting}; {len(self.seeds)} seeds; {self.difference}"
 
 
 @dataclass(frozen=True)
