@@ -12,7 +12,7 @@ import pandas as pd
 from edgewise.data.files import Array
 from edgewise.data.groups import GROUPS
 from edgewise.inference.gains import HELD, PREDICTORS, Held, Part, gains, predictor
-from edgewise.inference.generalisation import advantages, dominance
+from edgewise.inference.generalisation import advantages, dominance, informative_strengths
 from edgewise.inference.intervals import Estimate, correlation, estimate, fraction, plain
 from edgewise.inference.metrics import Score, advantage_over, late
 from edgewise.inference.records import SeedRecords, Seeds
@@ -107,23 +107,24 @@ def late_correlation(seeds: Seeds) -> Estimate:
     return estimate(found, correlation(min(len(records.distance) for records in seeds.values())))
 
 
-def squares_and_influence(name: str) -> Callable[[SeedRecords], tuple[Array, Array]]:
-    """The squares of a coupling and C_k, by group and checkpoint of base and baseline."""
+def squares_and_influence(name: str) -> Callable[[Seeds], list[tuple[Array, Array]]]:
+    """The squares of a coupling and C_k, by group and checkpoint of base and baseline; one pair a seed."""
 
-    def pairs(records: SeedRecords) -> tuple[Array, Array]:
+    def values(records: SeedRecords, quantity: str) -> Array:
         table = pd.concat([records.hessian["base"].iloc[:-1], records.hessian["baseline"]])
-        coupling, influence = (
-            table[[f"{quantity}_{group}" for group in GROUPS]].to_numpy().ravel()
-            for quantity in (name, "curvature_influence")
-        )
-        return coupling**2, influence
+        return table[[f"{quantity}_{group}" for group in GROUPS]].to_numpy().ravel()
 
-    return pairs
+    return lambda seeds: [(values(r, name) ** 2, values(r, "curvature_influence")) for r in seeds.values()]
 
 
 def advantage(evaluation: str, group: str) -> Statistic:
     """Advantage of the edge branch over the exit branch in one evaluation on unseen data; positive: it is better."""
-    return per_seed(lambda r: advantages(r, "late")[evaluation, group])
+
+    def found(seeds: Seeds) -> Estimate:
+        strengths = informative_strengths(seeds)
+        return estimate([advantages(r, "late", strengths)[evaluation, group] for r in seeds.values()])
+
+    return Statistic(found)
 
 
 def relative_advantage_far_out(records: SeedRecords) -> float:
@@ -134,10 +135,11 @@ def relative_advantage_far_out(records: SeedRecords) -> float:
     return advantages(records, "late")["displaced_test", "input_outlier"] / farthest
 
 
-def dominance_and_advantage(records: SeedRecords) -> tuple[Array, Array]:
-    """The evaluated group's share of influence, and the advantage, by evaluation."""
-    table = dominance(0, records)
-    return table["influence_share"].to_numpy(), table["advantage"].to_numpy()
+def dominance_and_advantage(seeds: Seeds) -> list[tuple[Array, Array]]:
+    """The evaluated group's share of influence, and the advantage, by evaluation; one pair a seed."""
+    strengths = informative_strengths(seeds)
+    tables = [dominance(seed, records, strengths) for seed, records in seeds.items()]
+    return [(table["influence_share"].to_numpy(), table["advantage"].to_numpy()) for table in tables]
 
 
 #: What is held equal, in words.

@@ -39,9 +39,9 @@ class Scale:
     grid: float = 0.0
 
 
-def plain(limit: float = np.inf) -> Scale:
+def plain(limit: float = np.inf, grid: float = 0.0) -> Scale:
     """No other scale, for differences and other quantities from -limit to limit; intervals end there."""
-    return Scale("mean", np.asarray, lambda mean: np.clip(mean, -limit, limit))
+    return Scale("mean", np.asarray, lambda mean: np.clip(mean, -limit, limit), grid)
 
 
 #: For positive quantities with heavy tails: the mean is the geometric one.

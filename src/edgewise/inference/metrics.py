@@ -174,7 +174,8 @@ class Score:
 def advantage_over(rival: Score, ours: Score) -> Estimate:
     """How much better one predictor ranks the gains than a rival: the difference of their correlations, by seed."""
     pairs = zip(ours.pairs(), rival.pairs(), strict=True)
-    return estimate([spearman(*one) - spearman(*other) for one, other in pairs], plain(limit=2))
+    scale = plain(limit=2, grid=correlation(ours.points).grid)
+    return estimate([spearman(*one) - spearman(*other) for one, other in pairs], scale)
 
 
 #: Over what a predictor is to rank the gains, and whether that is without the strata.

@@ -115,11 +115,11 @@ def of_gains(value: Callable[[SeedRecords, Part], float]) -> Statistic:
     return in_both_parts(lambda seeds, part: estimate([value(records, part) for records in seeds.values()]))
 
 
-def ranked(pairs: Callable[[SeedRecords], tuple[Array, Array]]) -> Statistic:
-    """The mean over seeds of the rank correlation of a seed's pairs."""
+def ranked(pairs: Callable[[Seeds], Sequence[tuple[Array, Array]]]) -> Statistic:
+    """The mean over seeds of the rank correlation of x [n] and y [n], of which there is a pair a seed."""
 
     def found(seeds: Seeds) -> Estimate:
-        each = [pairs(records) for records in seeds.values()]
+        each = pairs(seeds)
         return estimate([spearman(*pair) for pair in each], correlation(min(len(x) for x, _ in each)))
 
     return Statistic(found)
