@@ -90,10 +90,12 @@ def require_verified_branches(params: Params) -> None:
     if missing := sorted(declared - set(found.branches)):
         raise EdgewiseError(f"{path}: does not have {', '.join(missing)}; `dvc repro` restores it")
     failed = {name: row for name, row in found.branches.items() if not row.passed}
-    if not failed and found.passed:
+    if found.passed == bool(failed):
+        raise EdgewiseError(f"{path}: damaged (passed: not what its branches say); `dvc repro` restores it")
+    if not failed:
         return
     moved = [name for name, row in failed.items() if row.parameters is None or row.parameters > found.tolerance]
-    if failed and not moved:
+    if not moved:
         raise ParameterError(
             "model.name",
             params.model.name,

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from synthetic import GAIN, GROUPS, INFLUENCE, LEVEL, STRATA, TRANSIENT, by_group, records
@@ -9,7 +10,7 @@ from synthetic import GAIN, GROUPS, INFLUENCE, LEVEL, STRATA, TRANSIENT, by_grou
 from edgewise.inference.claims import CLAIMS, fading_of_the_input_outliers, judge
 from edgewise.inference.claims_page import as_markdown
 from edgewise.inference.records import SeedRecords
-from edgewise.inference.verdicts import Claim
+from edgewise.inference.verdicts import Claim, table_of
 from edgewise.params import Params, parse_params
 
 
@@ -55,9 +56,15 @@ def test_every_claim_about_a_gain_says_what_is_held_equal_and_has_a_transient(cl
         assert math.isfinite(claim.statistic.transient(three).value)
 
 
+def rows_of(seeds: dict[int, SeedRecords], figure: str, text: str = "", setting: str = "") -> list[dict[str, Any]]:
+    """The rows of some claims that a setting can test, as `judge` has them but for the correction over all."""
+    params = parse_params(setting) if setting else Params()
+    some = [c for c in CLAIMS if c.applies(params) and c.figure == figure and text in c.statement]
+    return table_of(some, seeds)
+
+
 def verdicts(seeds: dict[int, SeedRecords], figure: str, text: str = "") -> dict[str, str]:
-    rows = judge(Params(), seeds)
-    return {row["statement"]: row["verdict"] for row in rows if row["figure"] == figure and text in row["statement"]}
+    return {row["statement"]: row["verdict"] for row in rows_of(seeds, figure, text)}
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -110,9 +117,9 @@ def test_influence_is_said_to_rank_better_than_its_rivals_only_where_it_does():
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_the_sign_of_the_coupling_tells_the_sign_of_the_gain_where_it_was_planted(sign):
-    rows = {row["statement"]: row for row in judge(Params(), seeds_of(3, sign)) if "the sign of" in row["statement"]}
+    rows = rows_of(seeds_of(3, sign), "22", "the sign of")
     assert len(rows) == 4  # by derivative and over a step, at equal step and at equal training time
-    for row in rows.values():
+    for row in rows:
         assert row["verdict"] == ("holds" if sign > 0 else "fails")
         assert row["statistic"] == pytest.approx(1 if sign > 0 else 0)
         assert 0 <= row["low"] <= row["high"] <= 1
@@ -128,20 +135,18 @@ def test_at_equal_training_time_a_gain_that_reverses_after_the_transient_is_said
         early = table["time"] < table["time"].iloc[0] + (TRANSIENT + 0.5) * one.setting.time_per_step
         table.loc[early, "loss_output_outlier"] -= 1.0
         planted[seed] = replace(one, steps={**one.steps, "exit": table})
-    row = {row["statement"]: row for row in judge(Params(), planted)}[
-        "the output-outlier group gains from the edge, at equal training time"
-    ]
+    rows = rows_of(planted, "4", "output-outlier group gains from the edge, at equal training time")
+    (row,) = rows
     assert (row["verdict"], row["transient"]["verdict"], row["window"]) == ("holds", "fails", "decides")
     assert row["statistic"] > 0 > row["transient"]["statistic"]
-    page = as_markdown(judge(Params(), planted), 3)
-    assert "the window decides: -" in page
+    assert "| the window decides: -" in as_markdown(rows, 3)
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_with_cross_entropy_the_output_outliers_are_to_gain_and_the_influence_of_the_input_outliers_to_fade(sign):
     """By `GAIN` the output-outliers gain, and the input-outliers lose; influence was written to grow."""
-    rows = judge(parse_params("loss: ce"), seeds_of(3, sign))
-    found = {row["statement"].split(", ")[1]: row["verdict"] for row in rows if row["figure"] == "7"}
+    rows = rows_of(seeds_of(3, sign), "7", setting="loss: ce")
+    found = {row["statement"].split(", ")[1]: row["verdict"] for row in rows}
     assert found == {
         "the influence of the input-outliers fades along the baseline (log10)": "fails",
         "the output-outlier group gains from the edge": "holds" if sign > 0 else "fails",
@@ -185,15 +190,14 @@ def test_the_statistics_are_those_of_the_records(three):
 
 
 def test_what_is_about_nothing_in_the_paper_is_a_share_of_the_loss_at_onset(three):
-    rows = judge(parse_params("direction: random"), three)
-    about = [row for row in rows if "neither gain nor lose, within ±1 % of their loss at onset" in row["statement"]]
+    neither = "neither gain nor lose, within ±1 % of their loss at onset"
+    about = rows_of(three, "6", neither, setting="direction: random")
     assert len(about) == 2
     for row in about:
         assert row["statistic"] == pytest.approx(1.1 * GAIN["input_outlier"] / LEVEL["input_outlier"])
         assert (row["verdict"], row["confidence"]) == ("fails", pytest.approx(0.9))
     small = seeds_of(3, gain=by_group(0.1, -0.2, 0.3, 0.002))
-    rows = judge(parse_params("direction: random"), small)
-    assert {row["verdict"] for row in rows if "neither gain" in row["statement"]} == {"holds"}
+    assert [row["verdict"] for row in rows_of(small, "6", neither, setting="direction: random")] == ["holds"] * 2
 
 
 @pytest.mark.parametrize(
@@ -265,7 +269,6 @@ def test_a_statistic_that_some_seeds_do_not_have_says_how_many_have_it(three):
     flat = replace(
         first, hessian={**first.hessian, "base": first.hessian["base"].assign(**dict.fromkeys(columns, 1.0))}
     )
-    rows = judge(Params(), {**three, 0: flat})
-    who = next(row for row in rows if row["statement"].startswith("who gains is who"))
-    assert who["seeds"] == 2
+    rows = rows_of({**three, 0: flat}, "selector", "who gains is who")
+    assert {row["seeds"] for row in rows} == {2}
     assert " (2 of the seeds) |" in as_markdown(rows, 3)

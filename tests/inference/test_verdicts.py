@@ -48,7 +48,7 @@ def test_about_nothing_holds_where_the_narrower_interval_is_within_the_margin(rn
     seen = set()
     for values in rng.normal(0.5, 0.3, (200, 3)):
         row = claim(margin=0.6).judge(estimate(values))
-        inside = -0.6 < row["low"] and row["high"] < 0.6
+        inside = row["low"] > -0.6 and row["high"] < 0.6
         outside = row["low"] > 0.6 or row["high"] < -0.6
         assert row["verdict"] == ("holds" if inside else "fails" if outside else "undecided")
         assert (row["low"], row["high"]) == estimate(values).interval(0.9)
