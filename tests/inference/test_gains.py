@@ -1,6 +1,9 @@
 """Differences of loss between branches: of curves with a known answer, and of records written by hand."""
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 from synthetic import (
     ENTER_SHARE,
@@ -11,8 +14,13 @@ from synthetic import (
     GROUP_DISTANCE,
     INFLUENCE,
     LEVEL,
+    LR,
     STEPS,
+    STRATA,
+    STRATUM_GAIN,
+    STRATUM_INFLUENCE,
     T_STAR,
+    TRANSIENT,
     records,
 )
 
@@ -25,22 +33,111 @@ from edgewise.inference.gains import (
     gains,
     predictor,
     since_branching,
+    transient,
     two_step_average,
 )
+from edgewise.inference.records import SeedRecords
 from edgewise.states.branches import PAIRS
+
+
+def assert_gain_after_the_first_step(found: pd.Series, gain: float, first: float) -> None:
+    """The state that both runs start from has no gain; `first` is what the first value has of it."""
+    np.testing.assert_allclose(found, [first * gain] + [gain] * (len(found) - 1), atol=1e-12)
 
 
 def test_delta_loss_is_the_gain_without_the_oscillation():
     table = delta_loss(records(), "exit", "step")
     assert table.index.tolist() == list(range(STEPS))
     for group in GROUPS:
-        np.testing.assert_allclose(table[group], GAIN[group], atol=1e-12)
+        assert_gain_after_the_first_step(table[group], GAIN[group], 0.5)
 
 
-def test_delta_loss_at_equal_time_is_indexed_in_steps_of_the_baseline():
-    constant = delta_loss(records(), "exit", "time")
-    assert constant.index.tolist() == [0]  # the exit branch's averages end at 0.75 steps of the baseline
-    assert constant.loc[0].to_dict() == pytest.approx(GAIN)
+@pytest.mark.parametrize(("factor", "first"), [(0.1, 1.0), (0.5, 0.75)])
+def test_delta_loss_at_equal_time_reaches_the_horizon_and_is_indexed_in_steps_of_the_baseline(factor, first):
+    """With half the step the exit branch's averages lie at 0.25, half of the gain, and 0.75; the baseline's at 0.5."""
+    table = delta_loss(records(exit_factor=factor), "exit", "time")
+    assert table.index.tolist() == list(range(STEPS))
+    for group in GROUPS:
+        assert_gain_after_the_first_step(table[group], GAIN[group], first)
+
+
+@pytest.mark.parametrize("held", ["step", "time"])
+def test_strata_have_gains_as_groups_do(held):
+    found = gains(records(2.0), "exit", held, STRATA)
+    assert found.to_dict() == pytest.approx({name: 2 * gain for name, gain in STRATUM_GAIN.items()})
+
+
+def test_the_transient_ends_where_the_oscillation_has_its_late_amplitude():
+    one = records()
+    assert transient(one) == TRANSIENT
+    early, settled = (gains(one, "exit", "step", part=part) for part in ("transient", "settled"))
+    for group in GROUPS:
+        # One half, then the whole, of the gain at the first four averages.
+        assert early[group] == pytest.approx((0.5 + TRANSIENT - 1) / TRANSIENT * GAIN[group])
+        assert settled[group] == pytest.approx(GAIN[group])
+
+
+def quadratic(growth: float, factor: float, steps: int) -> SeedRecords:
+    """Gradient descent on the loss (a x^2 + b y^2) / 2 from (x, y) = (0.5, 2), at the edge of stability along x.
+
+    lr a = 1 + growth, so that x changes sign at every step and grows by `growth`; y, along the valley, goes on at its
+    own pace. The loss of a group is l = m x + h x^2 / 2 + g y, with coefficients of its own.
+    """
+    sharp, flat = (1 + growth) / LR, 0.3
+    one = records(exit_factor=factor)
+    runs = {"base": one.steps["base"]}
+    for branch, lr, count in (("baseline", LR, steps), ("exit", factor * LR, round(steps / factor))):
+        theta = np.array([[0.5, 2.0]])
+        for _ in range(count + 1):
+            theta = np.vstack([theta, theta[-1] - lr * np.array([sharp, flat]) * theta[-1]])
+        oscillation = np.linalg.norm(theta[2:] - 2 * theta[1:-1] + theta[:-2], axis=1) / 4
+        x, y = theta[:-1].T
+        table = {"step": T_STAR + np.arange(count + 1), "time": LR * T_STAR + lr * np.arange(count + 1)}
+        table["oscillation"] = np.concatenate([[np.nan], oscillation])
+        losses = {f"loss_{group}": m * x + h * x**2 / 2 + g * y for group, (m, h, g) in COEFFICIENTS.items()}
+        runs[branch] = pd.DataFrame(table | losses)
+    return replace(one, steps=runs, setting=replace(one.setting, steps=steps))
+
+
+COEFFICIENTS = dict(zip(GROUPS, [(5.0, 0.0, 1.0), (-3.0, 2.0, 0.5), (0.0, 4.0, -1.0), (2.0, 0.5, 0.0)], strict=True))
+
+
+@pytest.mark.parametrize("steps", [12, 41])
+def test_on_a_quadratic_gains_are_those_of_its_closed_form(steps):
+    """With lr a = 2 both walls are at x = +-0.5 for ever; half the step size leads to x = 0 at once.
+
+    So the edge pays h x^2 / 2 for its walls, nothing for m x, and g times what the exit branch is behind along y.
+    """
+    one = quadratic(growth=1.0, factor=0.5, steps=steps)
+    step = np.arange(steps)
+    pace, half_pace = 1 - LR * 0.3, 1 - LR * 0.3 / 2
+    at_edge = 2.0 * (pace**step + pace ** (step + 1)) / 2
+    away_at_step = 2.0 * (half_pace**step + half_pace ** (step + 1)) / 2
+    # At the baseline's times the exit branch is halfway between two of its averages, of steps 2t, 2t+1 and 2t+2.
+    away_at_time = 2.0 * (half_pace ** (2 * step) + 2 * half_pace ** (2 * step + 1) + half_pace ** (2 * step + 2)) / 4
+    # The first state is that of both: in x the exit branch has left the wall after its first step.
+    share_at_step, share_at_time = np.where(step == 0, 0.5, 0.0), np.where(step == 0, 0.25, 0.0)
+    for held, away, share in (("step", away_at_step, share_at_step), ("time", away_at_time, share_at_time)):
+        table = delta_loss(one, "exit", held)
+        assert table.index.tolist() == list(range(steps))
+        for group, (m, h, g) in COEFFICIENTS.items():
+            walls = h * 0.5**2 / 2
+            expected = g * (away - at_edge) - walls * (1 - share) + m * 0.5 * share
+            np.testing.assert_allclose(table[group], expected, atol=1e-12)
+            assert gains(one, "exit", held)[group] == pytest.approx(expected[steps // 2 :].mean())
+    # At equal step the exit branch is far behind along the valley; at equal time it is hardly so.
+    behind = gains(one, "exit", "step")["inlier"], gains(one, "exit", "time")["inlier"]
+    assert behind[0] > 10 * abs(behind[1])
+
+
+def test_on_a_quadratic_the_transient_lasts_until_the_walls_are_as_far_as_they_are_on_average_later():
+    growth, steps = 1.05, 40
+    one = quadratic(growth, 0.5, steps)
+    # Along x the amplitude at step t is 0.5 growth^(t-1) (1 + growth)^2 / 4; along y next to nothing changes sign.
+    amplitude = 0.5 * growth ** np.arange(steps) * (1 + growth) ** 2 / 4
+    level = amplitude[steps // 2 :].mean()
+    expected = 1 + np.log(level / amplitude[0]) / np.log(growth)
+    assert transient(one) == int(np.ceil(expected))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +154,8 @@ def test_a_branch_is_paired_with_what_it_branches_from_at_the_step_it_branches(b
     for run in (at_edge, away):
         found = since_branching(one, one.steps[run], branch)
         expected = one.steps[run].iloc[first - T_STAR :]
-        assert found["step"].tolist() == list(range(first, T_STAR + STEPS + 1))
+        assert found["step"].iloc[0] == first
+        assert found["step"].iloc[-1] == one.steps[run]["step"].iloc[-1]
         np.testing.assert_array_equal(found, expected)
 
 
@@ -66,34 +164,48 @@ def test_gains_of_flow_and_enter_are_those_of_the_run_at_the_edge():
     assert gains(one, "flow", "step").to_dict() == pytest.approx(FLOW)
     assert gains(one, "flow", "time").to_dict() == pytest.approx(FLOW)
     table = delta_loss(one, "enter", "step")
-    assert table.index.tolist() == list(range(STEPS - ENTER_STEP))
+    after = STEPS - ENTER_STEP // 2  # steps at full size that cover what is left of the horizon
+    assert table.index.tolist() == list(range(after))
     for group in GROUPS:
         whole = (1 - ENTER_SHARE) * GAIN[group]
-        expected = [whole / 2, whole, whole, whole]  # the first average holds the state that both start from
-        np.testing.assert_allclose(table[group], expected, atol=1e-12)
+        assert_gain_after_the_first_step(table[group], whole, 0.5)
         assert gains(one, "enter", "step")[group] == pytest.approx(whole)
 
 
 def test_at_equal_time_the_enter_branch_is_compared_from_where_it_branches():
-    """Averages of enter lie at 0.5, 1.5, ... steps since branching, those of exit at 0.25, 0.75, ... 1.75."""
+    """Averages of enter lie at 0.5, 1.5, ... steps since branching; those of exit, at 0.25, 0.75, ..., do not move."""
     table = delta_loss(records(branches=FOUR, exit_factor=0.5), "enter", "time")
-    assert table.index.tolist() == [0, 1]
+    assert table.index.tolist() == list(range(STEPS - ENTER_STEP // 2))
     for group in GROUPS:
-        whole = (1 - ENTER_SHARE) * GAIN[group]
-        np.testing.assert_allclose(table[group], [whole / 2, whole], atol=1e-12)
+        assert_gain_after_the_first_step(table[group], (1 - ENTER_SHARE) * GAIN[group], 0.5)
 
 
 @pytest.mark.parametrize("branch", ["exit", "flow", "enter"])
-def test_predictors_are_averages_over_the_run_at_the_edge_since_branching(branch):
+def test_predictors_before_onset_are_those_of_the_last_pair_of_the_base_run(branch):
     one = records(branches=FOUR)
-    found = predictor(one, "curvature_influence", branch)
-    # Of the enter branch the last two of three checkpoints are at the edge: the mean of its ramp there is 0.25.
-    np.testing.assert_allclose(found, [INFLUENCE[g] + (0.25 if branch == "enter" else 0.0) for g in GROUPS])
+    found = predictor(one, "curvature_influence", branch, (*GROUPS, *STRATA))
+    np.testing.assert_allclose(found, [*INFLUENCE.values(), *STRATUM_INFLUENCE.values()])
+    np.testing.assert_allclose(predictor(one, "loss", branch), list(LEVEL.values()))
     np.testing.assert_array_equal(predictor(one, "centroid_distance", branch), [GROUP_DISTANCE[g] for g in GROUPS])
-    rows = (STEPS if branch != "enter" else STEPS - ENTER_STEP) + 1
-    shift = [0.0] * 4 if branch != "enter" else [GAIN[g] * (1 + (rows - 1) * ENTER_SHARE) / rows for g in GROUPS]
-    expected = [LEVEL[g] + s + 0.5 / rows for g, s in zip(GROUPS, shift, strict=True)]
-    np.testing.assert_allclose(predictor(one, "loss", branch), expected)
+
+
+@pytest.mark.parametrize("branch", ["exit", "flow", "enter"])
+def test_predictors_along_a_branch_are_averages_over_the_run_at_the_edge_since_branching(branch):
+    one = records(branches=FOUR)
+    found = predictor(one, "curvature_influence", branch, when="along_branch")
+    # Of the enter branch all checkpoints but the first are at the edge: the mean of its ramp there is 1/6.
+    np.testing.assert_allclose(found, [INFLUENCE[g] + (1 / 6 if branch == "enter" else 0.0) for g in GROUPS])
+    run = one.steps["enter" if branch == "enter" else "baseline"]
+    losses = run[run["step"] >= T_STAR + (ENTER_STEP if branch == "enter" else 0)]
+    expected = [losses[f"loss_{g}"].mean() for g in GROUPS]
+    np.testing.assert_allclose(predictor(one, "loss", branch, when="along_branch"), expected)
+    rows = len(losses)
+    if branch == "enter":
+        shifts = [GAIN[g] * (1 + (rows - 1) * ENTER_SHARE) / rows for g in GROUPS]
+    else:
+        shifts = [0.0] * len(GROUPS)
+    odd = 0.5 / rows if rows % 2 else 0.0
+    np.testing.assert_allclose(expected, [LEVEL[g] + shift + odd for g, shift in zip(GROUPS, shifts, strict=True)])
 
 
 def test_every_branch_but_the_baseline_is_compared_in_the_order_declared():

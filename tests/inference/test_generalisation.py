@@ -10,35 +10,47 @@ from synthetic import ALPHAS, EPSILONS, EXIT_THRESHOLD, SEVERITIES, ood_table, r
 
 from edgewise.data.groups import GROUPS
 from edgewise.inference.generalisation import (
+    advantages,
+    common_times,
     compare_branches,
     dominance,
-    equal_time_difference,
     evaluation_tables,
+    informative_strengths,
+    on_times,
     ood_metrics,
     robustness_metrics,
     summarise,
 )
 from edgewise.inference.records import SeedRecords
 
-#: Checkpoints since onset; the later half is the last two.
+#: Checkpoints since onset; the later half is the last two. The exit branch has them again at equal time.
 SINCE_ONSET = (0, 10, 20, 30)
 
 
-def evaluated(onset: int, gain: float, t_star_star: int | None = None, exit_lr: float = 0.01) -> SeedRecords:
-    """The baseline is better than the exit branch by `gain`, in accuracy and in loss."""
+def evaluated(onset: int, gain: float, t_star_star: int | None = None, exit_factor: float = 0.1) -> SeedRecords:
+    """The baseline is better than the exit branch by `gain`, in accuracy and in loss, from its first step on."""
     one = records()
-    step = np.arange(onset, onset + SINCE_ONSET[-1] + 1)
+    last = round(SINCE_ONSET[-1] / exit_factor)
+    since = {
+        "baseline": SINCE_ONSET,
+        "exit": tuple(sorted({*SINCE_ONSET, *(round(step / exit_factor) for step in SINCE_ONSET)})),
+    }
+    step = np.arange(onset, onset + last + 1)
     reached = np.zeros(len(step), bool) if t_star_star is None else step >= t_star_star
-    sides = {"baseline": (0.1, dict.fromkeys(GROUPS, 0.0)), "exit": (exit_lr, dict.fromkeys(GROUPS, gain))}
+    sides = {"baseline": (0.1, dict.fromkeys(GROUPS, 0.0)), "exit": (0.1 * exit_factor, dict.fromkeys(GROUPS, gain))}
+    secant = {"baseline": 20.0, "exit": np.where(reached, EXIT_THRESHOLD, 30.0)}
     return replace(
         one,
+        setting=replace(one.setting, steps=SINCE_ONSET[-1]),
         steps={
             "base": pd.DataFrame({"step": [0, onset], "secant_sharpness": [5.0, 20.0]}),
-            "baseline": pd.DataFrame({"step": step, "secant_sharpness": 20.0}),
-            "exit": pd.DataFrame({"step": step, "secant_sharpness": np.where(reached, EXIT_THRESHOLD, 30.0)}),
+            **{
+                branch: pd.DataFrame({"step": step, "time": lr * (step - onset), "secant_sharpness": secant[branch]})
+                for branch, (lr, _) in sides.items()
+            },
         },
-        robustness={branch: robustness_table(onset, SINCE_ONSET, *side) for branch, side in sides.items()},
-        ood={branch: ood_table(onset, SINCE_ONSET, *side) for branch, side in sides.items()},
+        robustness={branch: robustness_table(onset, since[branch], *side) for branch, side in sides.items()},
+        ood={branch: ood_table(onset, since[branch], *side) for branch, side in sides.items()},
     )
 
 
@@ -64,20 +76,31 @@ def test_robustness_metrics(seeds):
     json.dumps(metrics)
 
 
-def test_only_seeds_with_a_second_onset_count_after_it():
-    seeds = {0: evaluated(100, 0.1, t_star_star=115), 1: evaluated(200, 0.3)}
+def test_only_seeds_with_a_second_onset_count_after_it_and_at_equal_time():
+    """At 150 steps, far beyond the comparison at equal step, the exit branch is as old as the baseline at 15."""
+    seeds = {0: evaluated(100, 0.1, t_star_star=250), 1: evaluated(200, 0.3)}
     metrics = robustness_metrics(seeds)
     assert metrics["seeds_after_t_star_star"] == [0]
     after = metrics["accuracy"]["test"]["0"]["after_t_star_star"]
-    assert after["exit"]["mean"] == pytest.approx(0.7 + 0.025)
-    assert after["baseline_minus_exit"]["mean"] == pytest.approx(0.1)
+    assert after["baseline"]["mean"] == pytest.approx(0.8 + 0.025)  # at 20 and 30 steps
+    assert after["exit"]["mean"] == pytest.approx(0.7 + 0.25)  # at 200 and 300
+    assert after["baseline_minus_exit"]["mean"] == pytest.approx(0.1 - 0.225)
     assert np.isnan(after["exit"]["low"])
 
 
 def test_second_onset_at_the_last_checkpoint():
-    only = compare_branches(evaluated(100, 0.1, t_star_star=130), "after_t_star_star", "robustness", "accuracy")
+    only = compare_branches(evaluated(100, 0.1, t_star_star=400), "after_t_star_star", "robustness", "accuracy")
     assert only is not None
-    assert only.loc[("test", "pgd", 0.0), "exit"] == pytest.approx(0.7 + 0.03)
+    assert only.loc[("test", "pgd", 0.0), "exit"] == pytest.approx(0.7 + 0.3)
+
+
+def test_late_at_equal_step_is_the_later_half_of_the_baselines_checkpoints_in_both_branches():
+    """The exit branch is evaluated at 100, 200 and 300 steps too, which have no counterpart."""
+    late = compare_branches(evaluated(100, 0.1), "late", "robustness", "accuracy")
+    assert late is not None
+    assert late.loc[("test", "pgd", 0.0)].to_dict() == pytest.approx(
+        {"baseline": 0.8 + 0.025, "exit": 0.7 + 0.025, "baseline_minus_exit": 0.1}
+    )
 
 
 def test_ood_metrics(seeds):
@@ -96,20 +119,89 @@ def test_ood_metrics(seeds):
 
 def test_equal_time_compares_what_has_moved_as_far():
     """Both branches follow the same curve in time, so at equal time there is no difference; at equal step there is."""
-    times = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 0.1, 0.2, 0.3])
-    tables = [pd.DataFrame({"a": 5 - 2 * time, "b": time}) for time in times]
-    difference = equal_time_difference(tables[0], times[0], tables[1], times[1])
-    assert difference.to_dict() == pytest.approx({"a": 0.0, "b": 0.0})
-    assert (tables[0] - tables[1]).mean()["a"] < -1
+    times = np.arange(5.0), np.array([0.0, 0.1, 0.2, 0.3, 0.4, 1.0, 2.0, 3.0, 4.0])
+    tables = [pd.DataFrame({"a": 5 - 2 * time, "b": time**2}) for time in times]
+    at = common_times(*times)
+    assert at.tolist() == [2, 3, 4]  # the later half of the time that both cover
+    on_both = [on_times(table, time, at) for table, time in zip(tables, times, strict=True)]
+    np.testing.assert_allclose(on_both[0], on_both[1])
+    assert (tables[0] - tables[1].iloc[:5]).mean()["a"] < -1
+
+
+@pytest.mark.parametrize(
+    ("branch_end", "start", "expected"),
+    [
+        (4.0, None, [2, 3, 4]),
+        (3.96, None, [2, 3, 4]),  # its last step is a whole one
+        (3.5, None, [2, 3]),
+        (0.3, None, [0.3]),  # before the baseline's second checkpoint
+        (4.0, 3.01, [3, 4]),
+        (4.0, 3.2, [4]),
+    ],
+)
+def test_common_times_are_the_baselines_to_within_rounding(branch_end, start, expected):
+    assert common_times(np.arange(5.0), np.array([0.0, branch_end]), start, rounding=0.05).tolist() == expected
 
 
 def test_equal_time_at_equal_step_sizes_is_the_late_difference():
-    one = evaluated(5, 0.1, exit_lr=0.1)
+    one = evaluated(5, 0.1, exit_factor=1.0)
     for kind, value in (("robustness", "accuracy"), ("ood", "loss")):
         late, equal_time = (
             compare_branches(one, phase, kind, value)["baseline_minus_exit"] for phase in ("late", "equal_time")
         )
         np.testing.assert_allclose(equal_time[late.index], late)
+
+
+def test_equal_time_reaches_the_end_of_the_exit_branch():
+    """The later half of 30 steps is from 15 on; the exit branch is as old after ten times as many."""
+    found = compare_branches(evaluated(100, 0.1), "equal_time", "robustness", "accuracy")
+    assert found is not None
+    assert found.loc[("test", "pgd", 8.0), "exit"] == pytest.approx(0.7 - 0.08 + 0.25)
+    assert found.loc[("test", "pgd", 8.0), "baseline_minus_exit"] == pytest.approx(0.1 + 0.025 - 0.25)
+
+
+def with_accuracies(one: SeedRecords, accuracies: dict[float, float]) -> SeedRecords:
+    """The exit branch's accuracy on attacked test data by epsilon; the baseline's is 0.1 better where there is room."""
+
+    def table(branch: str) -> pd.DataFrame:
+        rows = one.robustness[branch]
+        found = rows["epsilon"].map(accuracies) + 0.1 * (branch == "baseline")
+        return rows.assign(accuracy=rows["accuracy"].where(rows["subset"] != "test", found.clip(upper=1.0)))
+
+    return replace(one, robustness={branch: table(branch) for branch in one.robustness})
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ({0: 0.9, 8: 0.5, 16: 0.2}, {0: 0.9, 8: 0.5, 16: 0.2}, [8, 16]),
+        ({0: 0.9, 8: 0.89, 16: 0.2}, {0: 0.9, 8: 0.89, 16: 0.2}, [16]),  # too weak
+        ({0: 0.9, 8: 0.5, 16: 0.01}, {0: 0.9, 8: 0.5, 16: 0.01}, [8]),  # too strong
+        ({0: 0.9, 8: 0.89, 16: 0.03}, {0: 0.9, 8: 0.83, 16: 0.0}, [8]),  # on the mean over seeds
+        ({0: 0.9, 8: 0.9, 16: 0.0}, {0: 0.9, 8: 0.9, 16: 0.0}, []),
+    ],
+)
+def test_a_strength_tells_something_where_accuracy_is_neither_whole_nor_gone(first, second, expected):
+    seeds = {0: with_accuracies(evaluated(100, 0.1), first), 1: with_accuracies(evaluated(200, 0.1), second)}
+    found = informative_strengths(seeds)
+    assert found["test"] == expected
+    assert found["boundary"] == [8, 16]
+    assert robustness_metrics(seeds)["informative"] == found
+
+
+def test_the_advantage_under_attack_is_of_the_strengths_that_tell_something_or_of_all():
+    one = with_accuracies(evaluated(100, 0.1), {0: 0.9, 8: 0.5, 16: 0.0})
+    weaker = one.robustness["baseline"]
+    weaker = weaker.assign(accuracy=weaker["accuracy"].where(weaker["epsilon"] != 16, 0.0))
+    one = replace(one, robustness={**one.robustness, "baseline": weaker})
+
+    def advantage(strengths):
+        return advantages(one, "late", strengths)["adversarial_test", "boundary"]
+
+    assert advantage(informative_strengths({0: one})) == pytest.approx(0.1)
+    assert advantage(None) == advantage({"test": []}) == pytest.approx(0.05)
+    table = dominance(0, one, {"test": [8.0]}).set_index("evaluation")
+    assert table.loc["adversarial_test", "advantage"] == pytest.approx(0.1)
 
 
 def test_evaluation_tables(seeds):

@@ -1,7 +1,10 @@
 """Looking things up in the records of a seed."""
 
+import pandas as pd
 import pytest
-from synthetic import FOUR, T_STAR, records
+from synthetic import FOUR, STEPS, T_STAR, records
+
+from edgewise.inference.records import at_equal_step, over_iterates
 
 
 def test_the_base_run_ends_at_onset():
@@ -17,3 +20,21 @@ def test_the_control_is_looked_up_at_the_displacement_of_the_run():
     one = records()
     assert one.at_alpha("alignment_coherent") == pytest.approx(0.4)  # 0.1 (1 + alpha)
     assert one.at_alpha("curvature_influence_random") == pytest.approx(0.5)
+
+
+def test_measurements_are_averaged_over_both_iterates_in_the_order_of_the_table():
+    table = pd.DataFrame(
+        {"step": [9, 9, 2, 2], "iterate": [0, 1, 0, 1], "alignment": [1.0, 2.0, 5.0, 9.0], "norm": "linf"}
+    )
+    averaged = over_iterates(table, ["step", "norm"])
+    assert list(averaged.columns) == ["step", "norm", "alignment"]
+    assert averaged["step"].tolist() == [9, 2]
+    assert averaged["alignment"].tolist() == [1.5, 7.0]
+
+
+def test_at_equal_step_a_branch_has_the_baselines_checkpoints_and_no_others():
+    one = records(exit_factor=0.3)
+    measured = one.hessian["exit"]
+    assert (measured["step"] - T_STAR).tolist() == [0, 4, 8, 13, 27]
+    shared = at_equal_step(one, measured, one.hessian["baseline"])
+    assert (shared["step"] - T_STAR).tolist() == [0, 4, STEPS]

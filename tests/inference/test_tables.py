@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from edgewise.inference.tables import over_seeds, second_half, since_onset, without_alternation
+from edgewise.inference.tables import on_grid, over_seeds, second_half, since_onset
 
 
 def test_steps_are_counted_from_onset():
@@ -26,15 +26,34 @@ def test_sparse_measurements_go_to_the_nearest_multiple_and_onset_itself_to_zero
     assert placed["sharpness"].tolist() == [1.0, 2.0, 3.0, 5.0]
 
 
-@given(t_star=st.integers(0, 300), spacing=st.integers(1, 30))
-def test_no_measurement_before_onset_is_lost_but_the_one_that_meets_onset(t_star, spacing):
-    measured = sorted({*range(0, t_star + 1, spacing), t_star})
+@given(t_star=st.integers(1, 300), spacing=st.integers(1, 30))
+def test_no_measurement_before_onset_is_lost_but_one_that_meets_a_nearer_one(t_star, spacing):
+    """The run is measured at multiples of the spacing, at onset and, for what tells who gains, a step before it."""
+    measured = sorted({*range(0, t_star + 1, spacing), t_star - 1, t_star})
     placed = since_onset(pd.DataFrame({"step": measured, "value": measured}), t_star, spacing)
     kept = set(placed["value"])
     assert t_star in kept
-    assert {step for step in measured if t_star - step > spacing / 2} <= kept
+    assert {step for step in range(0, t_star, spacing) if t_star - step > spacing / 2} <= kept
     assert (np.abs(placed.index - (placed["value"] - t_star)) <= spacing / 2).all()
     assert (placed.index % spacing == 0).all()
+
+
+@given(t_star=st.integers(1, 300), spacing=st.integers(2, 30))
+def test_the_measurement_a_step_before_onset_displaces_none(t_star, spacing):
+    regular = sorted({*range(0, t_star, spacing), t_star})
+    extra = sorted({*regular, t_star - 1})
+    with_it, without = (
+        since_onset(pd.DataFrame({"step": steps, "value": steps}), t_star, spacing) for steps in (extra, regular)
+    )
+    pd.testing.assert_frame_equal(with_it.loc[without.index], without)
+
+
+def test_of_several_rows_for_one_place_the_nearest_is_kept():
+    table = pd.DataFrame({"value": [0, 1, 2, 3]})
+    placed = on_grid(table, np.array([0.0, 0.1, 0.8, 1.1]))
+    assert placed.index.tolist() == [0, 1]
+    assert placed["value"].tolist() == [0, 3]
+    assert on_grid(table, np.array([0.0, 2.5, 7.5 - 1e-13, 9.0])).index.tolist() == [0, 3, 8, 9]
 
 
 def test_seeds_are_averaged_on_the_rows_that_all_have():
@@ -58,21 +77,3 @@ def test_one_seed_keeps_its_values_and_has_empty_intervals():
 @pytest.mark.parametrize(("rows", "later"), [(4, [2, 3]), (5, [2, 3, 4]), (1, [0]), (0, [])])
 def test_the_second_half_is_the_later_one(rows, later):
     assert second_half(pd.DataFrame({"a": range(rows)}))["a"].tolist() == later
-
-
-def test_what_alternates_from_checkpoint_to_checkpoint_is_averaged_out_and_a_straight_line_is_kept():
-    index = pd.RangeIndex(0, 150, 25, name="step")
-    line = np.linspace(3, 8, 6)
-    alternating = np.array([0, -1, 1, -1, 1, -1])  # nothing at initialisation
-    table = without_alternation(pd.DataFrame({"line": line, "sawtooth": line + alternating}, index=index))
-    assert table.index.equals(index)
-    assert table["line"].tolist()[:-1] == pytest.approx(line[:-1])
-    assert table["line"].iloc[-1] == pytest.approx((line[-2] + line[-1]) / 2)
-    assert table["sawtooth"].iloc[0] == line[0]
-    assert table["sawtooth"].tolist()[2:] == pytest.approx(table["line"].tolist()[2:])
-
-
-@pytest.mark.parametrize("rows", [0, 1, 2])
-def test_few_checkpoints_are_averaged_as_far_as_they_go(rows):
-    table = without_alternation(pd.DataFrame({"a": [5.0, 1.0][:rows]}, index=range(rows)))
-    assert table["a"].tolist() == [5.0, 3.0][:rows]

@@ -8,6 +8,7 @@ from edgewise.data.groups import GROUPS, NATURAL
 
 SETTING = "digits, classes 3 / 5, n = 200, MSE, α = 3"
 PREFIXES = {"exit": "", "enter": "enter_", "flow": "flow_"}  # of the columns of Δℓ
+STRATA = ("class0_q1", "class0_q2", "class1_q1", "class1_q2")
 ALL_BRANCHES = ("baseline", "exit", "enter", "flow")
 
 
@@ -36,13 +37,32 @@ def made_up_tables(seeds, branches=("baseline", "exit")):
         name: with_bounds(by_group, steps, seeds)
         for name in ("alignment", "curvature_influence", "gradient_norm", "label_probability", "group_loss")
     }
-    for name in ("sharpness", "secant_sharpness"):
+    for name in ("alignment_equal_time", "curvature_influence_equal_time"):
+        tables[name] = with_bounds(by_group, steps, seeds)
+    for name in ("sharpness", "secant_sharpness", "sharpness_equal_time", "secant_sharpness_equal_time"):
         thresholds = {"stability_threshold": 0.5, "exit_stability_threshold": 0.8}
         tables[name] = with_bounds(branches, steps, seeds).assign(**thresholds)
     tables["delta_loss"] = with_bounds(deltas, since, seeds)
-    equal_time = with_bounds(deltas, since, seeds)
-    equal_time.loc[3:, [c for c in equal_time if not c.startswith("flow")]] = np.nan  # a tenth of the step, of the time
-    tables["delta_loss_equal_time"] = equal_time
+    tables["delta_loss_equal_time"] = with_bounds(deltas, since, seeds)
+    tables["delta_loss_strata"] = with_bounds([f"{p}{name}" for p in prefixes for name in STRATA], since, seeds)
+    for name in ("delta_loss", "delta_loss_equal_time", "delta_loss_strata"):
+        columns = [column for column in tables[name] if column.startswith("enter")]
+        tables[name].loc[6:, columns] = np.nan  # it branches later
+    tables["moments"] = pd.DataFrame(
+        {"t_star": 6, "transient": [3, 2, 3][:seeds], "t_star_star": np.nan, "t_star_star_equal_time": np.nan},
+        index=pd.Index(range(seeds), name="seed"),
+    )
+    measured = ["curvature_influence", *(f"{prefix}gain_time" for prefix in prefixes)]
+    strata = with_bounds(measured, pd.Index(STRATA, name="stratum"), seeds)
+    tables["strata"] = strata.assign(label=[0, 0, 1, 1], quantile=[1, 2, 1, 2])
+    pairs = pd.Index(["inlier & boundary", "inlier & output_outlier"] * seeds, name="groups")
+    tables["shared_images"] = pd.DataFrame({"seed": np.repeat(range(seeds), 2), "images": [2, 10] * seeds}, index=pairs)
+    names = [*GROUPS, *STRATA]
+    selector = {"name": names * seeds, "kind": (["group"] * 4 + ["stratum"] * 4) * seeds}
+    selector["curvature_influence"] = rng.uniform(0.1, 3, 8 * seeds)
+    for column in ("coupling", "coupling_over_step", "gain_step", "gain_time"):
+        selector[column] = rng.normal(size=8 * seeds)
+    tables["selector"] = pd.DataFrame(selector, index=pd.Index(np.repeat(range(seeds), 8), name="seed"))
     tables["control"] = with_bounds(controls, steps, seeds)
     tables["control_alpha"] = with_bounds(
         [*controls, "alignment_chance", "alignment_null", "curvature_influence_null"], alphas, seeds
@@ -62,6 +82,7 @@ def made_up_tables(seeds, branches=("baseline", "exit")):
     groups = pd.Index(np.repeat(GROUPS, 6), name="group")
     influence, coupling = rng.uniform(0, 1, 24), rng.uniform(0, 1e4, 24)
     columns = {"step": np.tile(range(-3, 3), 4), "curvature_influence": influence, "sharpness_coupling": coupling}
+    columns["sharpness_coupling_over_step"] = coupling / 3
     tables["coupling"] = pd.DataFrame(columns, index=groups)
     names = (NATURAL, *GROUPS, *(f"control_{direction}" for direction in DIRECTIONS))
     quantiles = pd.Index(np.linspace(0, 1, 5), name="quantile")

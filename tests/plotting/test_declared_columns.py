@@ -5,7 +5,7 @@ import synthetic
 import yaml
 from conftest import REPOSITORY
 
-from edgewise.data.groups import build_prototypes
+from edgewise.data.groups import choose_prototypes, grouped_data
 from edgewise.inference.generalisation import evaluation_tables
 from edgewise.inference.geometry import geometry_tables
 from edgewise.inference.series import series_tables
@@ -30,9 +30,10 @@ def plot_definitions():
 def columns_of_the_code():
     """The columns, index included, that the pipeline's own code gives its tables, by the table's file."""
     dataset = load_dataset(DatasetParams(name="digits", n=100))
-    prototypes = build_prototypes(dataset, PrototypeParams(candidates=10, trained=5), 3.0, "coherent")
+    prototypes = choose_prototypes(dataset, PrototypeParams(candidates=10, trained=5), 100, 3.0, "coherent")
+    data = dict.fromkeys((0, 1), grouped_data(dataset, prototypes))
     seeds = {seed: synthetic.records() for seed in (0, 1)}
-    tables = geometry_tables(prototypes) | series_tables(seeds) | evaluation_tables(seeds)
+    tables = geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds)
     return {f"plots/tables/{name}.csv": {table.index.name, *table.columns} for name, table in tables.items()}
 
 

@@ -17,7 +17,8 @@ def test_images_are_shown_as_pixels(channels):
     train = Examples(x, y, group, np.zeros(20), np.zeros((20, 2)))
     mean, std = np.full(channels, 0.5, np.float32), np.full(channels, 0.2, np.float32)
     dataset = Dataset(x, y, x, y, mean, std, ("cat", "dog"), "made-up")
-    figure = draw_images(train, dataset, Captions(SETTING, [0]))
+    figure = draw_images(train, dataset, {"inlier & boundary": 3}, Captions(SETTING, [0]))
+    assert "inlier & boundary 3" in " ".join(text.get_text() for text in figure.texts)
     shown = [image.get_array() for panel in figure.axes for image in panel.get_images()]
     assert len(shown) == 20
     expected = np.clip(0.5 + 0.2 * x[0], 0, 1)

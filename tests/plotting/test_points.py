@@ -20,3 +20,33 @@ def test_a_constant_has_no_correlation(recwarn):
     tables["examples"]["alignment"] = 0.5
     assert all(title.endswith("ρ = nan") for title in titles(tables))
     assert not recwarn
+
+
+def legend_of(panel):
+    return [text.get_text() for text in panel.get_legend().get_texts()]
+
+
+def test_the_selector_has_the_rank_correlations_of_groups_and_strata():
+    tables = made_up_tables(2)
+    table = tables["selector"]
+    sign = table["kind"].map({"group": 1, "stratum": -1})
+    tables["selector"] = table.assign(gain_step=sign * table["curvature_influence"], gain_time=1.0)
+    at_step, at_time = draw("figure_selector", tables, Captions("", [0, 1])).axes
+    assert legend_of(at_step)[:2] == ["groups: ρ = 1.00", "strata: ρ = -1.00"]
+    assert legend_of(at_time) == ["groups: ρ = nan", "strata: ρ = nan", "both: ρ = nan"]
+
+
+def test_the_coupling_has_a_median_ratio_of_either_kind_and_the_signs_that_agree():
+    tables = made_up_tables(1)
+    table = tables["coupling"]
+    table["sharpness_coupling"] = 100 * table["curvature_influence"]
+    table["sharpness_coupling_over_step"] = 25 * table["curvature_influence"]
+    chosen = tables["selector"]
+    tables["selector"] = chosen.assign(coupling=chosen["gain_time"], coupling_over_step=-chosen["gain_time"])
+    derivative, over_step, signed = draw("figure_22_coupling", tables, Captions("", [0])).axes
+    assert legend_of(derivative) == ["median ratio: Q$_k$² = 100 C$_k$"]
+    assert legend_of(over_step) == ["median ratio: Q$_k$² = 25 C$_k$"]
+    assert legend_of(signed) == [
+        "signs agree, from the derivative: 8 of 8",
+        "signs agree, over half a step: 0 of 8",
+    ]

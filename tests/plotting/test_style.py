@@ -17,8 +17,23 @@ def texts(figure):
 def test_captions_say_what_bands_are():
     one, three = (texts(draw("figure_sharpness", made_up_tables(n), Captions(SETTING, list(range(n))))) for n in (1, 3))
     assert "one seed (0), so no interval" in one
-    assert "mean of 3 seeds, band: 95 % t interval" in three
+    assert "mean of 3 seeds, band: 95 % t interval; seeds differ in data, groups and initialisation" in three
+    assert "differ" not in one
     assert SETTING in one
+
+
+def test_captions_say_when_seeds_differ_in_the_initialisation_alone():
+    captions = Captions(SETTING, [0, 1, 2], "initialisation")
+    for name in ("figure_sharpness", "figure_selector"):
+        assert "seeds differ in the initialisation alone" in texts(draw(name, made_up_tables(3), captions))
+
+
+def test_the_taxonomy_says_which_images_groups_share_in_the_seed_shown():
+    tables = made_up_tables(2)
+    tables["shared_images"]["images"] = [0, 10, 7, 7]
+    caption = texts(draw("figure_01_taxonomy", tables, Captions(SETTING, [4, 5])))
+    assert "seed 4" in caption
+    assert "Trained images in common: inlier & output-outlier 10; others 0" in caption
 
 
 def boxes(figure):

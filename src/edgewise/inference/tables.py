@@ -19,10 +19,10 @@ def since_onset(table: pd.DataFrame, t_star: int, spacing: int = 1) -> pd.DataFr
 
 
 def on_grid(table: pd.DataFrame, position: Array, spacing: float = 1) -> pd.DataFrame:
-    """Index a table by the multiples of `spacing` that are nearest to the rows' positions [n]; of two as near, the larger.
+    """Index a table by the multiples of `spacing` that are nearest to the rows' positions [n].
 
-    Where several rows would have one multiple, the one nearest to it is kept, so none displaces another that is in its
-    place.
+    Of two as near it is the larger. Where several rows would have one multiple, the one nearest to it is kept, so none
+    displaces another that is in its place.
     """
     place = np.floor(position / spacing + 0.5 + 1e-9) * spacing
     placed = table.set_axis(pd.Index(place.astype(int), name="step"))

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 
 from edgewise.data.files import Array
@@ -80,13 +81,21 @@ def set_vertical_range(panel: Axes, means: Array, bands: Array, *, log: bool, bo
     if log:
         high_end = min(high_end, np.log10(bounds[1]) + beyond)
         panel.set_ylim(10**low_end, 10**high_end)
-        if high_end - low_end < 2:
-            # Powers of ten alone would leave the axis with one tick or none.
-            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high_end - low_end > 1 else MaxNLocator(5))
-            panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-            panel.yaxis.set_minor_locator(NullLocator())
+        plain_log_ticks(panel.yaxis)
     else:
         panel.set_ylim(max(low_end, bounds[0] - beyond), min(high_end, bounds[1] + beyond))
+
+
+def plain_log_ticks(axis: Axis) -> None:
+    """Label a logarithmic axis of less than two decades with plain numbers.
+
+    Powers of ten alone would leave it with one tick or none.
+    """
+    low, high = np.log10(axis.get_view_interval())
+    if high - low < 2:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high - low > 0.7 else MaxNLocator(5))
+        axis.set_major_formatter(FormatStrFormatter("%g"))
+        axis.set_minor_locator(NullLocator())
 
 
 def mark_onset(panel: Axes) -> None:
@@ -115,11 +124,11 @@ def mark_transient(panel: Axes, end: float) -> None:
     panel.axvspan(left, min(end, right), color=GREY, alpha=0.1, linewidth=0, zorder=0.5)
     panel.annotate(
         "transient",
-        (left, 1),
+        (left, 0),
         xycoords=("data", "axes fraction"),
-        xytext=(3, -2),
+        xytext=(3, 5),
         textcoords="offset points",
-        va="top",
+        va="bottom",
         fontsize=9,
         color=GREY,
     )
@@ -128,7 +137,8 @@ def mark_transient(panel: Axes, end: float) -> None:
 def mark_settled(panel: Axes, start: float) -> None:
     """Draw a bar along the bottom from `start` to the end of the panel, where a difference is averaged."""
     end = panel.get_xlim()[1]
-    panel.plot([start, end], [0, 0], transform=panel.get_xaxis_transform(), color=GREY, linewidth=5, clip_on=False)
+    bottom = panel.get_xaxis_transform()
+    panel.hlines(0, start, end, color=GREY, linewidth=5, transform=bottom, clip_on=False)
     panel.annotate(
         "settled",
         (end, 0),

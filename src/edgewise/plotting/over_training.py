@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.groups import GROUPS
@@ -22,6 +21,7 @@ from edgewise.plotting.curves import (
     mark_threshold,
     mark_transient,
     mark_zero,
+    plain_log_ticks,
     set_vertical_range,
 )
 from edgewise.plotting.style import (
@@ -185,9 +185,7 @@ def _delta_panel(
     known = known.set_axis(known.index + 0.5)
     draw_curves(panel, known, styles, within=[0])
     panel.set_xscale("log")
-    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    panel.xaxis.set_major_formatter(FormatStrFormatter("%g"))
-    panel.xaxis.set_minor_locator(NullLocator())
+    plain_log_ticks(panel.xaxis)
     mark_zero(panel)
     if branch != "enter":
         mark_transient(panel, moments["transient"].median())
@@ -215,11 +213,10 @@ def strata(tables: Tables, captions: Captions) -> Figure:
     ends = {1: " (nearest to the centroid)", each: " (farthest)"}
     entries = [legend_entry(CurveStyle(color), f"quantile {q}{ends.get(q, '')}") for q, color in colors.items()]
     entries += [
-        Line2D([], [], color=GREY, linestyle=linestyle, marker=marker, markersize=6, label=f"class {label}")
+        Line2D([], [], color=GREY, ls=linestyle, marker=marker, markersize=6, label=f"class {label}")
         for label, (linestyle, marker) in CLASS_STYLES.items()
     ]
-    bars = "" if len(captions.seeds) == 1 else "; so are the bars"
-    caption = f"{captions.mean}{bars}. {GAIN_CAPTION} {_transient_in_words(tables['moments'])}"
+    caption = f"{captions.mean_with('bar')}. At equal time. {GAIN_CAPTION} {_transient_in_words(tables['moments'])}"
     title = "What natural data gain from the edge, by distance to the centroid"
     figure, panels = new_figure((len(compared), 3), title, caption, entries, panel_size=(4.4, 3.6))
     for (over_time, by_quantile, by_influence), branch in zip(panels, compared, strict=True):
@@ -229,6 +226,7 @@ def strata(tables: Tables, captions: Captions) -> Figure:
             for name, row in table.iterrows()
         }
         _delta_panel(over_time, tables["delta_loss_strata"], tables["moments"], branch, "time", styles)
+        over_time.set_title(DELTA_LOSS_PAIRS[branch][1])
         gain = f"{prefix}gain_time"
         for label in CLASS_STYLES:
             rows = table[table["label"] == label]
@@ -243,7 +241,9 @@ def strata(tables: Tables, captions: Captions) -> Figure:
             set_vertical_range(panel, within, ends_of_bars[np.isfinite(ends_of_bars)], log=False, bounds=UNBOUNDED)
             mark_zero(panel)
             panel.set_ylabel("settled Δℓ$_k$")
-            panel.set_title("settled, at equal time")
+        plain_log_ticks(by_influence.xaxis)
+        by_quantile.set_title("settled, by distance")
+        by_influence.set_title("settled, by influence")
     return figure
 
 

@@ -5,11 +5,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import NullLocator
 from scipy import stats
 
 from edgewise.data.files import Array
 from edgewise.data.groups import GROUPS
+from edgewise.plotting.curves import plain_log_ticks
 from edgewise.plotting.style import (
     BLACK,
     COLORS,
@@ -72,7 +73,7 @@ def coupling(tables: Tables, captions: Captions) -> Figure:
     ]
     where = "Q$_k$²: every group and checkpoint up to onset and along the baseline"
     caption = f"{where}. Gains: settled, at equal time. {captions.every_seed}"
-    title = "Does curvature influence stand for the coupling to the sharpness, and does the coupling tell who gains?"
+    title = "Does influence stand for the coupling to the sharpness, and does the coupling tell who gains?"
     figure, panels = new_figure((1, 3), title, caption, entries, panel_size=(4.7, 4.2))
     squared, over_step, signed = panels[0]
     _squared_panel(squared, tables["coupling"], "sharpness_coupling", "from the derivative")
@@ -105,8 +106,10 @@ def _signed_panel(panel: Axes, table: pd.DataFrame) -> None:
     """Draw gains against the signed coupling before onset; shaded where a positive coupling means a gain."""
     column, gain = "coupling_over_step", table["gain_time"]
     _draw_named(panel, table, column, "gain_time")
-    panel.set_xscale("symlog", linthresh=float(table[column].abs().median()) or 1.0)
-    panel.xaxis.set_major_locator(MaxNLocator(5, symmetric=True))
+    # Linear as far as half of the points lie, so that those near zero have room.
+    typical = float(table[column].abs().median()) or 1.0
+    panel.set_xscale("symlog", linthresh=10 ** np.floor(np.log10(typical)))
+    panel.xaxis.set_minor_locator(NullLocator())
     (left, right), (bottom, top) = panel.get_xlim(), panel.get_ylim()
     bottom, top = min(bottom, -0.05 * top), max(top, -0.05 * bottom)
     for quadrant in ((0, right, 0, top), (left, 0, bottom, 0)):
@@ -117,9 +120,9 @@ def _signed_panel(panel: Axes, table: pd.DataFrame) -> None:
     for name, words in (("coupling", "from the derivative"), (column, "over half a step")):
         agree = int((np.sign(table[name]) == np.sign(gain)).sum())
         entries.append(Line2D([], [], linestyle="", label=f"signs agree, {words}: {agree} of {len(table)}"))
-    below_the_panel(panel, entries)
+    below_the_panel(panel, entries, columns=1)
     panel.set(xlabel="coupling ⟨∇ℓ$_k$, ∇S⟩ before onset, over half a step", ylabel="settled Δℓ$_k$")
-    panel.set_title("shaded: the sign of the coupling is that of the gain")
+    panel.set_title("who gains (shaded: the same sign)")
 
 
 def selector(tables: Tables, captions: Captions) -> Figure:
@@ -142,6 +145,7 @@ def selector(tables: Tables, captions: Captions) -> Figure:
             found.append(Line2D([], [], linestyle="", label=f"{words}: ρ = {correlation:.2f}"))
         below_the_panel(panel, found)
         panel.set(xscale="log", xlabel=f"{INFLUENCE_LABEL} before onset", ylabel="settled Δℓ$_k$")
+        plain_log_ticks(panel.xaxis)
         panel.set_title(f"gain at equal {held}")
     return figure
 
@@ -156,21 +160,28 @@ def _draw_named(panel: Axes, table: pd.DataFrame, x: str, y: str) -> None:
         panel.scatter(rows[x], rows[y], 40, color=COLORS[group], edgecolors="white", linewidths=0.5)
 
 
-def below_the_panel(panel: Axes, entries: list[Line2D]) -> None:
+def below_the_panel(panel: Axes, entries: list[Line2D], columns: int = 3) -> None:
     """A legend of one panel, below it and the label of its x axis."""
-    handle = (
-        {} if any(entry.get_linestyle() != "None" for entry in entries) else {"handlelength": 0, "handletextpad": 0}
+    words_alone = all(entry.get_linestyle() == "None" for entry in entries)
+    length, space = (0.0, 0.0) if words_alone else (2.6, 0.8)
+    panel.legend(
+        handles=entries,
+        loc="upper left",
+        bbox_to_anchor=(0, -0.15),
+        ncols=columns,
+        fontsize=9,
+        handlelength=length,
+        handletextpad=space,
     )
-    panel.legend(handles=entries, loc="upper left", bbox_to_anchor=(0, -0.15), ncols=len(entries), fontsize=9, **handle)
 
 
 def _scientific(value: float) -> str:
     """A positive number with two digits, for a label; very small and very large ones with a power of ten.
 
-    >>> _scientific(0.123), _scientific(61500.0)
-    ('0.12', '6.2·10$^{4}$')
+    >>> _scientific(0.123), _scientific(100.0), _scientific(61500.0)
+    ('0.12', '100', '6.2·10$^{4}$')
     """
     if not np.isfinite(value) or 0.01 <= value < 1000:
-        return f"{value:.2g}"
+        return f"{float(f'{value:.2g}'):g}"
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa}·10$^{{{int(exponent)}}}$"

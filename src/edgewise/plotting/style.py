@@ -128,9 +128,13 @@ class Captions:
     @property
     def mean(self) -> str:
         """For curves, which are means over the seeds."""
+        return self.mean_with("band")
+
+    def mean_with(self, mark: str) -> str:
+        """For means over the seeds, whose intervals are drawn as a band, a bar, ..."""
         if len(self.seeds) == 1:
             return f"{self.setting}; one seed ({self.seeds[0]}), so no interval"
-        return f"{self.setting}; mean of {len(self.seeds)} seeds, band: 95 % t interval; {self.difference}"
+        return f"{self.setting}; mean of {len(self.seeds)} seeds, {mark}: 95 % t interval; {self.difference}"
 
     @property
     def difference(self) -> str:
