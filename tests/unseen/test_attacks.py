@@ -178,7 +178,7 @@ def closed_form(margins: list[float], wrong: int = 0) -> tuple[Objective, torch.
 
     The outputs are the normalised pixel z and 0, and epsilon moves z by epsilon / 255 / std. Both norms are the same.
     """
-    z = torch.tensor([level / LEVELS / 0.5 for level in margins] + [-0.1] * wrong).double()
+    z = torch.tensor([level / LEVELS / 0.5 for level in margins] + [-0.1] * wrong, dtype=torch.float64)
     y = torch.arange(len(z)) % 2
     x = torch.where(y == 0, z, -z).view(-1, 1, 1, 1)
     model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2))
