@@ -88,7 +88,7 @@ class PrototypeParams(Section):
 
 
 class ModelParams(Section):
-    """The network and its initialisation; what the parameters mean for each network: src/edgewise/models.py."""
+    """The network and its initialisation; what the parameters mean for each network: src/edgewise/network/models.py."""
 
     #: mlp, cnn, resnet, or a network of your own as package.module:factory, with factory(input_shape, outputs) ->
     #: torch.nn.Module. DVC sees changes of its file if dvc.yaml names it in the deps of base, branch and hessian.
@@ -343,7 +343,8 @@ class Params(Section):
     @model_validator(mode="after")
     def _groups_fit(self) -> Self:
         per_class = self.dataset.n // 2
-        for name, wanted in (("candidates", self.prototypes.candidates), ("clusters", self.prototypes.clusters)):
+        for name in ("candidates", "clusters", "strata"):
+            wanted = getattr(self.prototypes, name)
             if wanted > per_class:
                 raise ParameterError(
                     f"prototypes.{name}",
@@ -374,19 +375,22 @@ def parse_params(text: str | bytes) -> Params:
         for name, message in map(_describe, error.errors()):
             # A value that may be of several types has a fault for each of them.
             faults[name] = f"{faults[name]}, or {message.split('; ')[-1]}" if name in faults else f"{name}: {message}"
-        raise EdgewiseError("\n".join(faults.values())) from error
+        # Where the items of a list are at fault, that it is a list is not.
+        lists = {name.rpartition("[")[0] for name in faults}
+        raise EdgewiseError("\n".join(text for name, text in faults.items() if name not in lists)) from error
 
 
 def _describe(fault: Any) -> tuple[str, str]:
     """The parameter's name and plain words for one pydantic fault."""
+    unknown = fault["type"] == "extra_forbidden"
     names: list[str] = []
     for part in fault["loc"]:
         if isinstance(part, int):
             names[-1:] = [f"{names[-1]}[{part}]"] if names else [str(part)]
-        elif part not in ("int", "str"):
+        elif unknown or not (part in ("int", "str") or "[" in part):  # those say which of its types a value is not of
             names.append(str(part))
     name = ".".join(names) or "params.yaml"
-    if fault["type"] == "extra_forbidden":
+    if unknown:
         return name, "is not a parameter of edgewise; see params.yaml and src/edgewise/params.py"
     if fault["type"] == "value_error":
         message = str(fault["ctx"]["error"])
