@@ -158,11 +158,11 @@ class BranchParams(Section):
     """What the branches do after onset; all of them cover the training time of `steps` steps of the baseline."""
 
     #: Of the baseline. A branch with a smaller step size takes as many more as it needs to cover the same time.
-    steps: Annotated[int, Field(ge=8)] = 300
+    steps: Annotated[int, Field(ge=8)] = 200
     #: Factor on the step size in the exit branch.
     exit_factor: Annotated[float, Field(gt=0, lt=1)] = 0.25
     #: Steps that the enter branch goes along the exit branch before its step size is restored.
-    enter_step: Count = 150
+    enter_step: Count = 100
     #: Error of the flow branch's integrator, relative to the distance covered in the time of one step.
     flow_tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-2
     #: Steps from one checkpoint to the next, and the training time from one to the next in steps of the baseline.
@@ -280,7 +280,7 @@ class ComputeParams(Section):
 class Params(Section):
     """All of params.yaml."""
 
-    seeds: Annotated[list[Natural], Field(min_length=1)] = [0, 1, 2]
+    seeds: Annotated[list[Natural], Field(min_length=1)] = [0, 1, 2, 3, 4]
     #: What a seed draws. all: its training images (where there are more than n), its trained candidates, random
     #: directions, test images under attack, and the initialisation. initialisation: that alone; the images are then
     #: the first of each class.
