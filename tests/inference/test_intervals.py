@@ -16,7 +16,7 @@ from edgewise.inference.intervals import (
     fraction,
     holm,
     mean_over_seeds,
-    permutation_p_value,
+    permutation_test,
     plain,
     spearman,
 )
@@ -206,27 +206,27 @@ def test_the_permutation_test_of_few_points_goes_through_all_orders(rng):
         for a in itertools.permutations(one)
         for b in itertools.permutations(other)
     ]
-    assert permutation_p_value(pairs) == pytest.approx(np.mean(np.array(every) >= observed - 1e-9))
+    assert permutation_test(pairs) == pytest.approx(np.mean(np.array(every) >= observed - 1e-9))
 
 
 def test_the_smallest_p_value_of_three_seeds_with_four_points_is_two_in_all_their_orders():
     x = np.arange(4.0)
-    assert permutation_p_value([(x, x**3)] * 3) == pytest.approx(2 / 24**3)
-    assert permutation_p_value([(x, -x)] * 3) == pytest.approx(2 / 24**3)
-    assert permutation_p_value([(x, x)] * 8) == pytest.approx(2 / 24**8)
-    assert math.isnan(permutation_p_value([(x, np.ones(4))]))
+    assert permutation_test([(x, x**3)] * 3) == pytest.approx(2 / 24**3)
+    assert permutation_test([(x, -x)] * 3) == pytest.approx(2 / 24**3)
+    assert permutation_test([(x, x)] * 8) == pytest.approx(2 / 24**8)
+    assert math.isnan(permutation_test([(x, np.ones(4))]))
 
 
 def test_the_permutation_test_of_many_points_is_near_that_of_all_orders_and_the_same_every_time(rng):
     x, y = rng.standard_normal((2, 14))
-    found = permutation_p_value([(x, y)])
-    assert found == permutation_p_value([(x, y)])
+    found = permutation_test([(x, y)])
+    assert found == permutation_test([(x, y)])
     assert found == pytest.approx(stats.spearmanr(x, y).pvalue, abs=0.03)
-    assert permutation_p_value([(x, x)] * 3) == pytest.approx(1 / 10_000)
+    assert permutation_test([(x, x)] * 3) == pytest.approx(1 / 10_000)
 
 
 def test_permutation_p_values_of_the_null_are_no_smaller_than_uniform(rng):
     """Nor much larger, but for the steps between the few values that the mean correlation can have."""
-    p = np.array([permutation_p_value([tuple(rng.standard_normal((2, 4))) for _ in range(3)]) for _ in range(500)])
+    p = np.array([permutation_test([tuple(rng.standard_normal((2, 4))) for _ in range(3)]) for _ in range(500)])
     for level in (0.05, 0.25, 0.5):
         assert level - 0.15 <= (p <= level).mean() <= level + 0.03

@@ -193,7 +193,7 @@ def spearman(x: Array, y: Array) -> float:
     return float(stats.spearmanr(x, y).statistic)
 
 
-def permutation_p_value(pairs: Sequence[tuple[Array, Array]]) -> float:
+def permutation_test(pairs: Sequence[tuple[Array, Array]]) -> float:
     """Two-sided p-value of the mean over seeds of the rank correlation of x [n] and y [n], pairs one a seed.
 
     Under the null hypothesis the x of a seed stand in any order, independently in every seed. Where a seed has few

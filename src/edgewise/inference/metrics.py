@@ -24,7 +24,7 @@ from edgewise.inference.intervals import (
     correlation,
     estimate,
     fraction,
-    permutation_p_value,
+    permutation_test,
     plain,
     spearman,
 )
@@ -167,7 +167,7 @@ class Score:
         return {
             **as_dict(self.estimate(), "spearman"),
             "points": self.points,
-            "permutation_p_value": permutation_p_value(self.pairs()),
+            "permutation_p_value": permutation_test(self.pairs()),
         }
 
 
