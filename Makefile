@@ -11,7 +11,7 @@ help:                     ## list the targets
 
 repro: $(VENV)/installed  ## run the pipeline; the last line counts the claims that hold, fail, are undecided
 	dvc repro
-	@echo "metrics/claims.md: $$(tail -n 1 metrics/claims.md)"
+	@echo "metrics/claims.md: $$(head -n 1 metrics/claims.md)"
 
 test: $(VENV)/installed   ## run the tests
 	python -m pytest

@@ -48,6 +48,7 @@ def main() -> None:
             "all projections (one JVP)": lambda: objective.projections(theta, v),
             "all gradient norms, from layer inputs and errors": lambda: objective.gradient_norms(theta),
             "gradient of the sharpness": lambda: objective.sharpness_gradient(theta, v),
+            "gradient of the sharpness, over a length": lambda: objective.sharpness_gradient_over(theta, v, 0.1),
             "top eigenpair, warm start": lambda: top_eigenpairs(objective.hessian(later), later, start=subspace),
             "top eigenpair, cold start": lambda: top_eigenpairs(objective.hessian(later), later),
             "top eigenpair, ARPACK with the warm vector": lambda: arpack(objective, later, subspace[0]),

@@ -1,9 +1,8 @@
 """Compare the branches: who gains from the edge, over all seeds, and which claims of the paper hold."""
 
-import json
-
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ValidationError
 
 from common import DATASET, METRICS, TABLES, load, load_table, prototypes_file, read, records_folder, stage, write_json
 from edgewise.data.displacement import DIRECTIONS
@@ -11,11 +10,19 @@ from edgewise.data.examples import Dataset
 from edgewise.data.files import Array, unpack, write_table
 from edgewise.data.groups import GROUPS, NATURAL, GroupedData, Prototypes, grouped_data
 from edgewise.dynamics.edge import RULE_COLUMN, rule_window
-from edgewise.errors import EdgewiseError
-from edgewise.inference.claims import as_markdown, in_short, judge
+from edgewise.errors import EdgewiseError, ParameterError
+from edgewise.inference.claims import judge
+from edgewise.inference.claims_page import as_markdown, in_short
 from edgewise.inference.generalisation import CONDITIONS, evaluation_tables, ood_metrics, robustness_metrics
 from edgewise.inference.geometry import geometry_tables
-from edgewise.inference.metrics import control_metrics, edge_metrics, headline, selectivity_metrics
+from edgewise.inference.metrics import (
+    control_metrics,
+    edge_metrics,
+    group_metrics,
+    headline,
+    selectivity_metrics,
+    shared_in_words,
+)
 from edgewise.inference.records import SeedRecords, Setting, over_iterates
 from edgewise.inference.series import series_tables
 from edgewise.params import Params
@@ -23,7 +30,7 @@ from edgewise.states.optimizers import build_optimizer
 
 
 def main(params: Params) -> None:
-    require_verified_branches()
+    require_verified_branches(params)
     dataset = load(DATASET, Dataset.from_bytes)
     prototypes = {seed: load(prototypes_file(seed), Prototypes.from_bytes) for seed in params.seeds}
     data = {seed: grouped_data(dataset, chosen) for seed, chosen in prototypes.items()}
@@ -37,6 +44,7 @@ def main(params: Params) -> None:
         "claims": {"claims": claims},
         "control": control_metrics(seeds, *distances),
         "edge": edge_metrics(seeds),
+        "groups": group_metrics(seeds, prototypes, data),
         "ood": ood_metrics(seeds),
         "robustness": robustness_metrics(seeds),
         "selectivity": selectivity_metrics(seeds),
@@ -45,21 +53,59 @@ def main(params: Params) -> None:
     for name, content in metrics.items():
         write_json(METRICS / f"{name}.json", content)
     counted = in_short(claims)
-    (METRICS / "claims.md").write_text(f"{as_markdown(claims, len(seeds))}\n{counted}\n")
+    (METRICS / "claims.md").write_text(as_markdown(claims, len(seeds), shared_in_words(metrics["groups"])))
     for name, table in (geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds)).items():
         write_table(TABLES / f"{name}.csv", table)
     print(f"{METRICS / 'claims.md'}: {counted}")
 
 
-def require_verified_branches() -> None:
+class VerifiedBranch(BaseModel, strict=True):
+    """How a branch differs from its partner at the state that they share; null where a difference is not a number."""
+
+    parameters: float | None
+    losses: float | None
+    gradient_norms: float | None
+    gradient_directions: float | None
+    passed: bool
+
+
+class Verification(BaseModel, strict=True):
+    """What of metrics/verification.json is read here."""
+
+    passed: bool
+    tolerance: float
+    branches: dict[str, VerifiedBranch]
+
+
+def require_verified_branches(params: Params) -> None:
     """Stop where the branches did not start from one state: then nothing that follows would be causal."""
-    verification = json.loads(read(METRICS / "verification.json"))
-    if not verification["passed"]:
-        failed = [name for name, row in verification["branches"].items() if not row["passed"]]
-        raise EdgewiseError(
-            f"metrics/verification.json: the branches {', '.join(failed)} did not start from the same state as their"
-            f" partners, to within {verification['tolerance']:.1g}; repeat them with `dvc repro --force`"
+    path = METRICS / "verification.json"
+    try:
+        found = Verification.model_validate_json(read(path))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(map(str, fault["loc"])) or "the whole"
+        raise EdgewiseError(f"{path}: damaged ({place}: {fault['msg']}); `dvc repro` restores it") from error
+    declared = {f"seed-{seed}/{branch}" for seed in params.seeds for branch in params.branches}
+    if missing := sorted(declared - set(found.branches)):
+        raise EdgewiseError(f"{path}: does not have {', '.join(missing)}; `dvc repro` restores it")
+    failed = {name: row for name, row in found.branches.items() if not row.passed}
+    if found.passed == bool(failed):
+        raise EdgewiseError(f"{path}: damaged (passed: not what its branches say); `dvc repro` restores it")
+    if not failed:
+        return
+    moved = [name for name, row in failed.items() if row.parameters is None or row.parameters > found.tolerance]
+    if not moved:
+        raise ParameterError(
+            "model.name",
+            params.model.name,
+            "the network is not a function of its parameters and the example: of the same parameters, two processes"
+            f" recorded different losses or gradients ({', '.join(failed)})",
         )
+    raise EdgewiseError(
+        f"{path}: the branches {', '.join(moved)} did not start from the same state as their partners, to within"
+        f" {found.tolerance:.1g}; repeat them with `dvc repro --force`"
+    )
 
 
 def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedData) -> SeedRecords:

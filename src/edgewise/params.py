@@ -88,7 +88,7 @@ class PrototypeParams(Section):
 
 
 class ModelParams(Section):
-    """The network and its initialisation; what the parameters mean for each network: src/edgewise/models.py."""
+    """The network and its initialisation; what the parameters mean for each network: src/edgewise/network/models.py."""
 
     #: mlp, cnn, resnet, or a network of your own as package.module:factory, with factory(input_shape, outputs) ->
     #: torch.nn.Module. DVC sees changes of its file if dvc.yaml names it in the deps of base, branch and hessian.
@@ -158,11 +158,11 @@ class BranchParams(Section):
     """What the branches do after onset; all of them cover the training time of `steps` steps of the baseline."""
 
     #: Of the baseline. A branch with a smaller step size takes as many more as it needs to cover the same time.
-    steps: Annotated[int, Field(ge=8)] = 300
+    steps: Annotated[int, Field(ge=8)] = 200
     #: Factor on the step size in the exit branch.
     exit_factor: Annotated[float, Field(gt=0, lt=1)] = 0.25
     #: Steps that the enter branch goes along the exit branch before its step size is restored.
-    enter_step: Count = 150
+    enter_step: Count = 100
     #: Error of the flow branch's integrator, relative to the distance covered in the time of one step.
     flow_tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-2
     #: Steps from one checkpoint to the next, and the training time from one to the next in steps of the baseline.
@@ -280,7 +280,7 @@ class ComputeParams(Section):
 class Params(Section):
     """All of params.yaml."""
 
-    seeds: Annotated[list[Natural], Field(min_length=1)] = [0, 1, 2]
+    seeds: Annotated[list[Natural], Field(min_length=1)] = [0, 1, 2, 3, 4]
     #: What a seed draws. all: its training images (where there are more than n), its trained candidates, random
     #: directions, test images under attack, and the initialisation. initialisation: that alone; the images are then
     #: the first of each class.
@@ -343,7 +343,8 @@ class Params(Section):
     @model_validator(mode="after")
     def _groups_fit(self) -> Self:
         per_class = self.dataset.n // 2
-        for name, wanted in (("candidates", self.prototypes.candidates), ("clusters", self.prototypes.clusters)):
+        for name in ("candidates", "clusters", "strata"):
+            wanted = getattr(self.prototypes, name)
             if wanted > per_class:
                 raise ParameterError(
                     f"prototypes.{name}",
@@ -374,19 +375,22 @@ def parse_params(text: str | bytes) -> Params:
         for name, message in map(_describe, error.errors()):
             # A value that may be of several types has a fault for each of them.
             faults[name] = f"{faults[name]}, or {message.split('; ')[-1]}" if name in faults else f"{name}: {message}"
-        raise EdgewiseError("\n".join(faults.values())) from error
+        # Where the items of a list are at fault, that it is a list is not.
+        lists = {name.rpartition("[")[0] for name in faults}
+        raise EdgewiseError("\n".join(text for name, text in faults.items() if name not in lists)) from error
 
 
 def _describe(fault: Any) -> tuple[str, str]:
     """The parameter's name and plain words for one pydantic fault."""
+    unknown = fault["type"] == "extra_forbidden"
     names: list[str] = []
     for part in fault["loc"]:
         if isinstance(part, int):
             names[-1:] = [f"{names[-1]}[{part}]"] if names else [str(part)]
-        elif part not in ("int", "str"):
+        elif unknown or not (part in ("int", "str") or "[" in part):  # those say which of its types a value is not of
             names.append(str(part))
     name = ".".join(names) or "params.yaml"
-    if fault["type"] == "extra_forbidden":
+    if unknown:
         return name, "is not a parameter of edgewise; see params.yaml and src/edgewise/params.py"
     if fault["type"] == "value_error":
         message = str(fault["ctx"]["error"])

@@ -1,4 +1,4 @@
-"""Intervals and correlations against scipy and by hand."""
+"""Intervals, tests and corrections: against scipy, by hand, and on a thousand draws with a known truth."""
 
 import itertools
 import math
@@ -7,182 +7,226 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
 from edgewise.inference.intervals import (
-    Interval,
-    bootstrap_over_seeds,
-    clustered_spearman,
-    mean_interval,
+    LOG,
+    correlation,
+    estimate,
+    fraction,
+    holm,
     mean_over_seeds,
-    permutation_p_value,
+    permutation_test,
+    plain,
     spearman,
 )
 
 values = st.floats(-1e6, 1e6)
+DRAWN = 1000
 
 
 @given(st.lists(values, min_size=2, max_size=8).filter(lambda x: np.ptp(x) > 1e-3))
 def test_the_interval_is_scipys_t_interval(sample):
-    interval = mean_interval(sample)
-    low, high = stats.t.interval(0.95, len(sample) - 1, loc=np.mean(sample), scale=stats.sem(sample))
-    assert interval.estimate == pytest.approx(np.mean(sample), rel=1e-9, abs=1e-6)
-    assert (interval.low, interval.high) == pytest.approx((low, high), rel=1e-9, abs=1e-6)
+    found = estimate(sample)
+    for confidence in (0.9, 0.95):
+        low, high = stats.t.interval(confidence, len(sample) - 1, loc=np.mean(sample), scale=stats.sem(sample))
+        assert found.interval(confidence) == pytest.approx((low, high), rel=1e-9, abs=1e-6)
+    assert found.value == pytest.approx(np.mean(sample), rel=1e-9, abs=1e-6)
+    assert found.seeds == len(sample)
+
+
+@given(st.lists(values, min_size=2, max_size=8).filter(lambda x: np.ptp(x) > 1e-3), values)
+def test_the_p_values_are_scipys(sample, null):
+    found = estimate(sample)
+    assert found.p_above(null) == pytest.approx(stats.ttest_1samp(sample, null, alternative="greater").pvalue, abs=1e-9)
+    assert found.p_below(null) == pytest.approx(stats.ttest_1samp(sample, null, alternative="less").pvalue, abs=1e-9)
 
 
 def test_a_known_t_interval():
-    interval = mean_interval([1.0, 2.0, 3.0])  # t(0.975, 2) = 4.30265, standard error 1 / sqrt(3)
-    assert (interval.low, interval.high) == pytest.approx(
-        (2 - 4.30265 / math.sqrt(3), 2 + 4.30265 / math.sqrt(3)), 1e-5
-    )
+    half = 4.30265 / math.sqrt(3)  # t(0.975, 2), standard error 1 / sqrt(3)
+    assert estimate([1.0, 2.0, 3.0]).interval() == pytest.approx((2 - half, 2 + half), 1e-5)
 
 
 def test_one_seed_has_a_mean_and_no_interval():
-    interval = mean_interval([7.0])
-    assert interval.estimate == 7
-    assert math.isnan(interval.low)
-    assert math.isnan(interval.high)
+    for scale in (plain(), LOG, fraction(), fraction(10), correlation(4)):
+        found = estimate([0.5], scale)
+        assert found.value == pytest.approx(0.5)
+        assert np.isnan([*found.interval(), found.p_above(0.1), found.p_below(0.1)]).all()
 
 
-def test_equal_seeds_have_an_interval_of_no_width():
-    assert mean_interval([2.0, 2.0, 2.0]) == mean_interval([2.0, 2.0]) == Interval(2.0, 2.0, 2.0)
+def test_seeds_that_agree_have_an_interval_of_no_width_and_no_p_value():
+    for same in ([0.1, 0.1, 0.1], [0.3, 0.1 + 0.2, 0.3]):  # to within rounding
+        found = estimate(same)
+        assert found.interval() == pytest.approx((same[0], same[0]))
+        assert math.isnan(found.p_above(0))
 
 
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("shape", [(1,), (1, 3), (2,), (3, 2), (3, 0)])
-def test_one_seed_equal_seeds_and_empty_tables_pass_without_a_warning(shape):
-    mean, low, high = mean_over_seeds(np.ones(shape))
-    assert mean.shape == low.shape == high.shape == shape[1:]
-    expected = np.full(shape[1:], math.nan if shape[0] == 1 else 1.0)
-    np.testing.assert_array_equal(low, expected)
-    np.testing.assert_array_equal(high, expected)
+def test_seeds_that_agree_on_a_grid_agree_to_within_its_spacing():
+    """Four groups ranked right in all of three seeds are evidence, though the seeds do not differ."""
+    ranked = estimate([1.0, 1.0, 1.0], correlation(4))
+    low, high = ranked.interval()
+    assert ranked.value == pytest.approx(1)
+    assert 0.6 < low < 1 == high
+    assert ranked.p_above(0) < 0.01
+    # Twice that of the next value would be two spacings wide.
+    spacing = np.arctanh(0.9) - np.arctanh(0.72)
+    assert ranked.standard_error == pytest.approx(spacing / np.sqrt(12 * 3))
 
 
-def test_arrays_are_averaged_over_their_first_axis_entry_by_entry(rng):
-    sample = rng.standard_normal((4, 3, 2))
-    mean, low, high = mean_over_seeds(sample)
-    assert mean.shape == low.shape == high.shape == (3, 2)
-    for i in range(3):
-        for j in range(2):
-            expected = stats.t.interval(0.95, 3, loc=sample[:, i, j].mean(), scale=stats.sem(sample[:, i, j]))
-            assert (low[i, j], high[i, j]) == pytest.approx(expected)
+def test_a_seed_without_the_number_is_left_out_and_not_counted():
+    found = estimate([1.0, math.nan, 3.0])
+    assert (found.value, found.seeds) == (2, 2)
+    nothing = estimate([math.nan, math.nan])
+    assert nothing.seeds == 0
+    assert np.isnan([nothing.value, *nothing.interval()]).all()
 
 
-def test_spearman_is_scipys_and_nan_where_it_is_not_defined(rng):
-    x, y = rng.standard_normal(20), rng.integers(0, 4, 20).astype(float)
+def test_the_mean_of_log_values_is_the_geometric_mean():
+    found = estimate([1e-3, 1.0, 1e3], LOG)
+    low, high = found.interval()
+    assert found.value == pytest.approx(1)
+    assert low > 0
+    assert low * high == pytest.approx(1)
+    assert LOG.name == "geometric_mean"
+    assert math.isfinite(estimate([0.0, 1.0], LOG).value)
+
+
+@given(st.lists(st.integers(0, 14), min_size=2, max_size=5))
+def test_fractions_have_intervals_from_0_to_1(counts):
+    for scale in (fraction(), fraction(14)):
+        found = estimate(np.array(counts) / 14, scale)
+        low, high = found.interval()
+        assert 0 <= low <= found.value <= high <= 1
+
+
+@given(st.lists(st.sampled_from(np.linspace(-1, 1, 11)), min_size=2, max_size=5))
+def test_correlations_have_intervals_from_minus_1_to_1(rho):
+    found = estimate(rho, correlation(4))
+    low, high = found.interval()
+    assert -1 <= low <= found.value <= high <= 1
+    mirrored = estimate(-np.array(rho), correlation(4))
+    assert mirrored.value == pytest.approx(-found.value)
+
+
+@pytest.mark.parametrize("points", [4, 7])
+def test_the_spacing_of_rank_correlations_is_that_of_all_orders(points):
+    order = np.arange(points)
+    every = np.unique([round(spearman(order, np.array(p)), 9) for p in itertools.permutations(order)])
+    assert np.diff(every).min() == pytest.approx(correlation(points).grid)
+
+
+@pytest.mark.parametrize("scale", [plain(), LOG, fraction(), fraction(20), correlation(14)])
+def test_what_is_carried_there_comes_back(scale):
+    value = np.linspace(0.01, 0.99, 11)
+    np.testing.assert_allclose(scale.back(scale.to(value)), value)
+
+
+def test_of_many_numbers_the_mean_and_interval_are_those_of_each(rng):
+    table = rng.uniform(0.05, 0.95, (4, 3, 2))
+    for scale in (plain(), LOG, fraction(), correlation(9)):
+        mean, low, high = mean_over_seeds(table, scale)
+        for place in np.ndindex(3, 2):
+            one = estimate(table[(slice(None), *place)], scale)
+            assert (mean[place], low[place], high[place]) == pytest.approx((one.value, *one.interval()))
+
+
+def drawn_ranks(rng: np.random.Generator, shape: tuple[int, ...], rho: float, points: int) -> np.ndarray:
+    """Rank correlations of pairs drawn from a normal distribution with correlation rho."""
+    x = rng.standard_normal((*shape, points))
+    y = rho * x + math.sqrt(1 - rho**2) * rng.standard_normal((*shape, points))
+    ranks = [np.argsort(np.argsort(side, axis=-1), axis=-1) - (points - 1) / 2 for side in (x, y)]
+    return (ranks[0] * ranks[1]).sum(axis=-1) / (points * (points**2 - 1) / 12)
+
+
+SAMPLERS = {
+    "mean": (plain(), lambda rng, shape: rng.normal(0.3, 1, shape)),
+    "log": (LOG, lambda rng, shape: np.exp(rng.normal(-3, 2, shape))),
+    "fraction": (fraction(), lambda rng, shape: special.expit(rng.normal(2, 1, shape))),
+    "counted fraction": (
+        fraction(100),
+        lambda rng, shape: rng.binomial(100, special.expit(rng.normal(2, 0.5, shape))) / 100,
+    ),
+    "correlation": (correlation(14), lambda rng, shape: drawn_ranks(rng, shape, 0.5, 14)),
+}
+
+
+@pytest.mark.parametrize("count", [3, 5])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_intervals_cover_the_truth_as_often_as_they_say(name, count, rng):
+    """The truth is the mean on the scale, of so many seeds that nothing is left to chance."""
+    scale, draw = SAMPLERS[name]
+    truth = scale.back(scale.to(draw(rng, (200_000,))).mean())
+    _, low, high = mean_over_seeds(draw(rng, (count, DRAWN)), scale)
+    assert np.mean((low <= truth) & (truth <= high)) >= 0.93
+
+
+@pytest.mark.parametrize("count", [3, 5])
+@pytest.mark.parametrize("points", [4, 14])
+def test_scores_of_seeds_without_a_correlation_are_seldom_said_to_have_one(points, count, rng):
+    """Also with four points, of which the correlation is so coarse that seeds often agree."""
+    drawn = drawn_ranks(rng, (DRAWN, count), 0.0, points)
+    p_values = np.array(
+        [2 * min(e.p_above(0), e.p_below(0)) for e in (estimate(d, correlation(points)) for d in drawn)]
+    )
+    assert np.mean(p_values < 0.05) <= 0.07
+
+
+def test_corrected_p_values_are_those_of_the_textbook():
+    assert holm([]) == []
+    assert holm([0.02]) == [0.02]
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.6, math.nan]) == pytest.approx([1, 1, 1])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=10))
+def test_correction_never_lowers_a_p_value_and_keeps_their_order(p_values):
+    found = holm(p_values)
+    assert all(one <= other <= 1 for one, other in zip(p_values, found, strict=True))
+    assert sorted(range(len(found)), key=lambda i: (found[i], p_values[i])) == sorted(
+        range(len(found)), key=lambda i: p_values[i]
+    )
+    # Between no correction and Bonferroni's.
+    assert all(found[i] <= min(1, len(found) * p_values[i]) + 1e-12 for i in range(len(found)))
+
+
+def test_rank_correlations_are_scipys(rng):
+    x, y = rng.standard_normal((2, 9))
     assert spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
-    assert spearman(np.array([1.0, 2.0, 3.0]), np.array([5.0, 60.0, 700.0])) == pytest.approx(1)
-    assert math.isnan(spearman(np.ones(5), x[:5]))
-    assert math.isnan(spearman(x[:5], np.ones(5)))
+    assert math.isnan(spearman(np.ones(4), x[:4]))
     assert math.isnan(spearman(x[:1], y[:1]))
 
 
-@pytest.mark.parametrize("sign", [1, -1])
-def test_perfect_correlation_in_every_seed_is_certain(sign, rng):
-    x = {seed: rng.standard_normal(6) for seed in range(4)}
-    interval = clustered_spearman({seed: (v, sign * v**3) for seed, v in x.items()})
-    assert (interval.estimate, interval.low, interval.high) == pytest.approx((sign, sign, sign))
-
-
-def test_the_estimate_pools_the_pairs_of_all_seeds(rng):
-    pairs = {seed: (rng.standard_normal(5), rng.standard_normal(5)) for seed in (3, 1, 2)}
-    x, y = (np.concatenate([pairs[seed][side] for seed in pairs]) for side in (0, 1))
-    interval = clustered_spearman(pairs)
-    assert interval.estimate == pytest.approx(stats.spearmanr(x, y).statistic)
-    assert interval.low <= interval.estimate <= interval.high
-
-
-def test_whole_seeds_are_resampled_not_pairs(rng):
-    """Against the exact bootstrap: all 4^4 resamples of four seeds, which differ in their correlation."""
-    pairs = {}
-    for seed, slope in enumerate((0.0, 0.3, 0.6, 0.9)):
-        x, noise = rng.standard_normal((2, 30))
-        pairs[seed] = (x, slope * x + math.sqrt(1 - slope**2) * noise)
+def test_the_permutation_test_of_few_points_goes_through_all_orders(rng):
+    """Two seeds with four points each, one with equal values: all 24^2 arrangements, one by one."""
+    pairs = [(np.array([1.0, 2, 3, 4]), rng.standard_normal(4)), (np.array([1.0, 1, 3, 2]), rng.standard_normal(4))]
+    observed = abs(sum(spearman(x, y) for x, y in pairs))
+    (one, y_one), (other, y_other) = pairs
     every = [
-        spearman(*(np.concatenate([pairs[seed][side] for seed in chosen]) for side in (0, 1)))
-        for chosen in itertools.product(pairs, repeat=4)
+        abs(spearman(np.array(a), y_one) + spearman(np.array(b), y_other))
+        for a in itertools.permutations(one)
+        for b in itertools.permutations(other)
     ]
-    half = stats.t.ppf(0.975, 3) * np.std(every) * math.sqrt(4 / 3)
-    interval = clustered_spearman(pairs)
-    assert (interval.estimate - interval.low) == pytest.approx(half, rel=0.05)
+    assert permutation_test(pairs) == pytest.approx(np.mean(np.array(every) >= observed - 1e-9))
 
 
-def test_the_bootstrap_is_the_same_every_time_and_in_every_order(rng):
-    pairs = {seed: (rng.standard_normal(5), rng.standard_normal(5)) for seed in range(3)}
-    first = clustered_spearman(pairs)
-    assert first == clustered_spearman(pairs) == clustered_spearman(dict(reversed(pairs.items())))
-    assert first.low < first.high
+def test_the_smallest_p_value_of_three_seeds_with_four_points_is_two_in_all_their_orders():
+    x = np.arange(4.0)
+    assert permutation_test([(x, x**3)] * 3) == pytest.approx(2 / 24**3)
+    assert permutation_test([(x, -x)] * 3) == pytest.approx(2 / 24**3)
+    assert permutation_test([(x, x)] * 8) == pytest.approx(2 / 24**8)
+    assert math.isnan(permutation_test([(x, np.ones(4))]))
 
 
-def test_one_seed_has_a_correlation_and_no_interval(rng):
-    x = rng.standard_normal(6)
-    interval = clustered_spearman({0: (x, x)})
-    assert interval.estimate == pytest.approx(1)
-    assert math.isnan(interval.low)
-    assert math.isnan(interval.high)
+def test_the_permutation_test_of_many_points_is_near_that_of_all_orders_and_the_same_every_time(rng):
+    x, y = rng.standard_normal((2, 14))
+    found = permutation_test([(x, y)])
+    assert found == permutation_test([(x, y)])
+    assert found == pytest.approx(stats.spearmanr(x, y).pvalue, abs=0.03)
+    assert permutation_test([(x, x)] * 3) == pytest.approx(1 / 10_000)
 
 
-def test_the_t_interval_covers_the_truth_as_often_as_it_says(rng):
-    _, low, high = mean_over_seeds(rng.standard_normal((3, 4000)))
-    assert ((low < 0) & (high > 0)).mean() == pytest.approx(0.95, abs=0.015)
-
-
-@pytest.mark.parametrize(("value", "expected"), [(5.0, 1 / 5), (3.0, 3 / 5), (2.5, 3 / 5), (0.0, 1.0)])
-def test_the_p_value_counts_the_draws_at_least_as_large_and_the_value_itself(value, expected):
-    assert permutation_p_value(value, np.array([1.0, 2.0, 3.0, 4.0])) == pytest.approx(expected)
-
-
-def test_p_values_of_the_null_itself_are_uniform(rng):
-    p = np.array([permutation_p_value(value, rng.standard_normal(99)) for value in rng.standard_normal(2000)])
-    assert p.min() >= 0.01
-    for level in (0.05, 0.25, 0.5, 0.9):
-        assert (p <= level + 1e-12).mean() == pytest.approx(level, abs=0.035)
-
-
-def test_the_bootstrap_over_seeds_resamples_seeds_as_many_as_there_are_and_of_a_mean_is_the_t_interval(rng):
-    value = dict(zip((11, 12, 13, 14), rng.standard_normal(4), strict=True))
-    drawn = []
-
-    def mean(chosen):
-        drawn.append(tuple(chosen))
-        return float(np.mean([value[seed] for seed in chosen]))
-
-    interval = bootstrap_over_seeds(list(value), mean)
-    exact = mean_interval(list(value.values()))
-    assert interval.estimate == pytest.approx(exact.estimate)
-    assert all(len(chosen) == 4 and set(chosen) <= set(value) for chosen in drawn)
-    width = exact.high - exact.low
-    assert (interval.low, interval.high) == pytest.approx((exact.low, exact.high), abs=0.05 * width)
-
-
-@pytest.mark.parametrize("count", [2, 3])
-def test_the_bootstrap_over_few_seeds_covers_the_truth_as_often_as_it_says(count, rng):
-    """Percentiles of the resamples would cover it in half of the cases with 2 seeds, in three quarters with 3."""
-    covered = 0
-    for _ in range(300):
-        value = rng.standard_normal(count)
-        interval = bootstrap_over_seeds(range(count), lambda chosen, value=value: float(value[chosen].mean()))
-        covered += interval.low < 0 < interval.high
-    assert covered / 300 == pytest.approx(0.95, abs=0.03)
-
-
-def test_the_bootstrap_over_seeds_does_not_depend_on_their_order(rng):
-    value = rng.standard_normal(3)
-    first, other = (bootstrap_over_seeds(order, lambda c: float(np.mean(value[c]))) for order in ([0, 1, 2], [2, 0, 1]))
-    assert (first.low, first.high) == (other.low, other.high)
-
-
-def test_an_interval_reaches_no_further_than_its_quantity_can():
-    assert Interval(0.9, 0.7, 1.1).within(1) == Interval(0.9, 0.7, 1)
-    assert Interval(-0.9, -1.1, 0.7).within(1) == Interval(-0.9, -1, 0.7)
-    unknown = Interval(0.5, math.nan, math.nan).within(1)
-    assert np.isnan([unknown.low, unknown.high]).all()
-
-
-def test_one_seed_gives_the_score_and_no_interval_and_undefined_scores_are_left_out():
-    alone = bootstrap_over_seeds([4], lambda chosen: 2.0)
-    assert alone.estimate == 2
-    assert np.isnan([alone.low, alone.high]).all()
-    interval = bootstrap_over_seeds([0, 1], lambda chosen: math.nan if chosen == [0, 0] else float(sum(chosen)))
-    assert interval.estimate == 1
-    assert 0 < 1 - interval.low == pytest.approx(interval.high - 1)
+def test_permutation_p_values_of_the_null_are_no_smaller_than_uniform(rng):
+    """Nor much larger, but for the steps between the few values that the mean correlation can have."""
+    p = np.array([permutation_test([tuple(rng.standard_normal((2, 4))) for _ in range(3)]) for _ in range(500)])
+    for level in (0.05, 0.25, 0.5):
+        assert level - 0.15 <= (p <= level).mean() <= level + 0.03

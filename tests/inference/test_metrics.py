@@ -1,9 +1,13 @@
 """The numbers under metrics/ on records written by hand."""
 
+import io
 import json
+from contextlib import redirect_stdout
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from dvc.compare import show_metrics
 from scipy import stats
 from synthetic import (
     ENTER_SHARE,
@@ -11,120 +15,187 @@ from synthetic import (
     FOUR,
     GAIN,
     GRADIENT_NORM,
+    GROUP_DISTANCE,
     INFLUENCE,
-    STEPS,
+    SHARED,
+    STRATA,
+    STRATUM_DISTANCE,
+    STRATUM_FLOW,
+    STRATUM_GAIN,
+    STRATUM_GRADIENT_NORM,
+    STRATUM_INFLUENCE,
     T_STAR,
     THRESHOLD,
     records,
 )
-from synthetic import GROUP_DISTANCE as DISTANCE
 
-from edgewise.data.groups import GROUPS
+from edgewise.data.examples import Dataset
+from edgewise.data.groups import GROUPS, choose_prototypes, grouped_data
 from edgewise.inference.claims import judge
+from edgewise.inference.intervals import correlation
 from edgewise.inference.metrics import (
+    Score,
+    advantage_over,
     control_metrics,
     edge_metrics,
+    group_metrics,
     headline,
+    late,
     selectivity_metrics,
-    selector_advantage,
-    selector_score,
+    shared_in_words,
 )
-from edgewise.params import Params
+from edgewise.params import Params, PrototypeParams
 
 INFLUENCE_NAME = "curvature_influence"
 
 
+def t_interval(values: object) -> tuple[float, float]:
+    low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
+    return float(low), float(high)
+
+
 def test_edge_metrics_report_every_seed_and_their_interval():
     metrics = edge_metrics({3: records(), 5: records(at_onset=20.5)})
-    assert metrics["seeds"]["3"] == {
-        "t_star": 6,
-        "t_star_secant": 6,
-        "t_star_sharpness": 10,
-        "sharpness_ratio_at_t_star": pytest.approx(19 / 20),
-        "sharpness_ratio_baseline": pytest.approx(20 / 20),
-        "secant_sharpness_ratio_baseline": pytest.approx(1),
-        "t_star_star": T_STAR + STEPS,
+    assert metrics["seeds"]["3"]["t_star"] == 6
+    assert metrics["seeds"]["3"]["t_star_secant"] == 6
+    assert metrics["seeds"]["3"]["sharpness_ratio_at_t_star"] == pytest.approx(19 / 20)
+    assert metrics["seeds"]["3"]["sharpness_ratio_baseline"] == pytest.approx(20 / 20)
+    assert metrics["seeds"]["3"]["secant_sharpness_ratio_baseline"] == pytest.approx(1)
+    assert (metrics["seeds"]["3"]["t_star_sharpness"], metrics["seeds"]["5"]["t_star_sharpness"]) == (10, 6)
+    low, high = t_interval([10, 6])
+    assert metrics["summary"]["t_star_sharpness"] == {
+        "mean": 8,
+        "low": pytest.approx(low),
+        "high": pytest.approx(high),
+        "seeds": 2,
+        "seeds_fired": "2 of 2",
     }
-    assert metrics["seeds"]["5"]["t_star_sharpness"] == 6
-    low, high = stats.t.interval(0.95, 1, loc=8, scale=stats.sem([10, 6]))
-    summary = metrics["summary"]["t_star_sharpness"]
-    assert summary == {"mean": 8, "low": pytest.approx(low), "high": pytest.approx(high), "seeds": 2}
     assert (metrics["rule"], metrics["stability_threshold"]) == ("secant", THRESHOLD)
 
 
 def test_whether_the_baseline_stays_at_the_threshold_is_told_by_its_later_half():
     summary = edge_metrics({0: records(at_onset=40.0, later=23.0), 1: records(later=27.0)})["summary"]
-    ratios = [(23 + 19) / 2 / THRESHOLD, (27 + 19) / 2 / THRESHOLD]
-    low, high = stats.t.interval(0.95, 1, loc=np.mean(ratios), scale=stats.sem(ratios))
+    low, high = t_interval([(23 + 19) / 2 / THRESHOLD, (27 + 19) / 2 / THRESHOLD])
     found = summary["sharpness_ratio_baseline"]
     assert found == {"mean": pytest.approx(1.1), "low": pytest.approx(low), "high": pytest.approx(high), "seeds": 2}
     assert summary["secant_sharpness_ratio_baseline"]["mean"] == pytest.approx(1)
 
 
-def test_what_no_seed_reached_is_null_and_what_some_reached_says_how_many():
-    metrics = edge_metrics({0: records(later=19.0, rule="sharpness"), 1: records(rule="sharpness")})
-    assert metrics["summary"]["t_star_star"] is None
+def test_a_mean_over_the_seeds_in_which_a_rule_fired_says_how_many():
+    seeds = {0: records(later=19.0), 1: records(), 2: records()}
+    metrics = edge_metrics(seeds)
     assert metrics["seeds"]["0"]["t_star_sharpness"] is None
-    assert metrics["summary"]["t_star_sharpness"]["seeds"] == 1
-    json.dumps(metrics)
+    found = metrics["summary"]["t_star_sharpness"]
+    assert (found["mean"], found["seeds"], found["seeds_fired"]) == (10, 2, "2 of 3")
+    never = edge_metrics({0: records(exit_threshold=1000.0), 1: records(exit_threshold=1000.0)})["summary"][
+        "t_star_star"
+    ]
+    assert (never["seeds"], never["seeds_fired"]) == (0, "0 of 2")
+    assert np.isnan(never["mean"])
 
 
 def test_selectivity_metrics_average_over_seeds():
-    metrics = selectivity_metrics({0: records(), 1: records(scale=3.0)})
+    metrics = selectivity_metrics({0: records(), 1: records(scale=3.0, jitter=0.5)})
     for group in GROUPS:
-        low, high = stats.t.interval(0.95, 1, loc=2 * GAIN[group], scale=stats.sem([GAIN[group], 3 * GAIN[group]]))
+        low, high = t_interval([GAIN[group], 3 * GAIN[group]])
         for name in ("delta_loss", "delta_loss_equal_time"):
             found = metrics["groups"][group][name]
             assert found["mean"] == pytest.approx(2 * GAIN[group])
             assert (found["low"], found["high"]) == pytest.approx((low, high))
-        for branch in ("baseline", "exit"):
-            assert metrics["groups"][group]["curvature_influence"][branch] == pytest.approx(INFLUENCE[group])
-            assert metrics["groups"][group]["alignment"][branch] == pytest.approx(0.1 * INFLUENCE[group])
+            assert found["seeds"] == 2
+    one, other = records(), records(jitter=0.5)
+    for run in ("baseline", "exit"):
+        pair = [late(seed, run, f"{INFLUENCE_NAME}_inlier") for seed in (one, other)]
+        found = metrics["groups"]["inlier"][INFLUENCE_NAME][run]
+        assert found["geometric_mean"] == pytest.approx(stats.gmean(pair))
+        assert 0 < found["low"] < found["high"]
+        assert found["seeds"] == 2
+        found = metrics["groups"]["inlier"]["alignment"][run]
+        assert 0 < found["low"] <= found["mean"] <= found["high"] < 1
     assert metrics["seeds"] == [0, 1]
 
 
-def test_the_selector_score_is_the_rank_correlation_of_influence_and_gain():
-    score = selectivity_metrics({0: records(), 1: records()})["selector_score"]
-    expected = stats.spearmanr(list(INFLUENCE.values()), list(GAIN.values())).statistic
-    assert score["spearman"] == pytest.approx(expected)
-    assert expected == pytest.approx(1.0)  # influence and gain were written in the same order
-    assert (score["low"], score["high"]) == pytest.approx((1, 1))
+def test_late_is_the_later_half_of_the_training_time_whatever_the_checkpoints():
+    """The exit branch has the checkpoints of the comparison at equal step beside those at equal time."""
+    one = records()
+    table = one.hessian["exit"]
+    time = table["time"] - table["time"].iloc[0]
+    assert (time < time.iloc[-1] / 2).sum() > 2
+    column = "alignment_inlier"
+    marked = table.assign(**{column: np.where(time >= time.iloc[-1] / 2 - 1e-9, 3.0, 1e9)})
+    changed = replace(one, hessian={**one.hessian, "exit": marked})
+    assert late(changed, "exit", column) == pytest.approx(3.0)
 
 
-def test_selectivity_is_that_of_the_exit_branch_in_whatever_order_the_branches_are_declared(monkeypatch):
-    monkeypatch.setattr("edgewise.inference.intervals.RESAMPLES", 50)
+def test_selectivity_is_that_of_the_exit_branch_in_whatever_order_the_branches_are_declared():
     orders = (FOUR, ("flow", "enter", "baseline", "exit"))
     first, second = (
         selectivity_metrics({seed: records(seed + 1.0, branches=order, exit_factor=0.5) for seed in (0, 1)})
         for order in orders
     )
-    assert first["groups"] == second["groups"]
-    assert (
-        first["selector_score"] == second["selector_score"] == first["branches"]["exit"][INFLUENCE_NAME]["equal_step"]
-    )
-    for branch in ("exit", "flow", "enter"):
-        for name, scores in first["branches"][branch].items():
-            assert scores == second["branches"][branch][name]
+    assert first == {**second, **{key: first[key] for key in ("selector", "advantage", "concurrent")}}
+    for key in ("selector", "advantage", "concurrent"):
+        assert set(first[key]) == {"exit", "flow", "enter"}
+        for branch, found in first[key].items():
+            assert found == second[key][branch]
+    assert set(first["advantage"]["exit"]) == {"gradient_norm", "loss", "centroid_distance"}
     assert first["groups"]["boundary"]["delta_loss"]["mean"] == pytest.approx(1.5 * GAIN["boundary"])
 
 
 @pytest.mark.parametrize("branch", ["exit", "flow", "enter"])
 @pytest.mark.parametrize("held", ["step", "time"])
-def test_scores_of_every_branch_and_predictor_are_scipys(branch, held):
+@pytest.mark.parametrize("groups_alone", [True, False])
+def test_scores_of_every_branch_and_predictor_are_scipys(branch, held, groups_alone):
     gains = {
-        "exit": GAIN,
-        "flow": FLOW,
-        "enter": {group: (1 - ENTER_SHARE) * gain for group, gain in GAIN.items()},
+        "exit": GAIN | STRATUM_GAIN,
+        "flow": FLOW | STRATUM_FLOW,
+        "enter": {name: (1 - ENTER_SHARE) * gain for name, gain in (GAIN | STRATUM_GAIN).items()},
     }[branch]
+    known = {
+        INFLUENCE_NAME: INFLUENCE | STRATUM_INFLUENCE,
+        "gradient_norm": GRADIENT_NORM | STRATUM_GRADIENT_NORM,
+        "centroid_distance": GROUP_DISTANCE | STRATUM_DISTANCE,
+    }
+    names = GROUPS if groups_alone else (*GROUPS, *STRATA)
     one = {0: records(branches=FOUR, exit_factor=0.5)}
-    for name, known in ((INFLUENCE_NAME, INFLUENCE), ("gradient_norm", GRADIENT_NORM), ("centroid_distance", DISTANCE)):
-        expected = stats.spearmanr(list(known.values()), list(gains.values())).statistic
-        score = selector_score(one, branch, name, held)
-        assert score.estimate == pytest.approx(expected)
-        assert np.isnan([score.low, score.high]).all()
-        if held == "step":
-            ours = stats.spearmanr(list(INFLUENCE.values()), list(gains.values())).statistic
-            assert selector_advantage(one, branch, name).estimate == pytest.approx(ours - expected)
+    rho = {
+        name: stats.spearmanr([values[k] for k in names], [gains[k] for k in names]).statistic
+        for name, values in known.items()
+    }
+    ours = Score(one, branch, INFLUENCE_NAME, held, groups_alone=groups_alone)
+    for name, expected in rho.items():
+        score = Score(one, branch, name, held, groups_alone=groups_alone)
+        assert score.points == len(names)
+        found = score.estimate()
+        assert found.value == pytest.approx(expected)
+        assert np.isnan(found.interval()).all()
+        assert advantage_over(score, ours).value == pytest.approx(rho[INFLUENCE_NAME] - expected)
+
+
+def test_the_score_is_the_mean_of_the_seeds_own_correlations_on_fishers_scale():
+    """Not that of all pairs together: a seed in which all is larger does not tell anything."""
+    swapped = {**GAIN, "inlier": GAIN["output_outlier"], "output_outlier": GAIN["inlier"]}
+    seeds = {0: records(), 1: records(100.0), 2: records(gain=swapped)}
+    found = Score(seeds, "exit", INFLUENCE_NAME, "step", groups_alone=True)
+    shrunk = 1 - correlation(4).grid / 2
+    expected = np.tanh(np.mean(np.arctanh(shrunk * np.array([1, 1, 0.8])))) / shrunk
+    assert found.estimate().value == pytest.approx(expected)
+    entry = found.as_dict()
+    assert (entry["points"], entry["seeds"]) == (4, 3)
+    assert entry["permutation_p_value"] < 0.01
+    assert entry["low"] < entry["spearman"] < entry["high"]
+
+
+def test_what_was_measured_along_the_branch_is_kept_apart_from_what_was_known_before():
+    """Along the baseline influence is written to rank the groups as it did not before onset."""
+    one = records()
+    columns = {f"{INFLUENCE_NAME}_{group}": -GAIN[group] for group in GROUPS}
+    base = one.hessian["base"].assign(**columns)
+    changed = {0: replace(one, hessian={**one.hessian, "base": base})}
+    metrics = selectivity_metrics(changed)
+    for held in ("equal_step", "equal_time"):
+        before, along = (metrics[key]["exit"][INFLUENCE_NAME]["groups"][held] for key in ("selector", "concurrent"))
+        assert (before["spearman"], along["spearman"]) == pytest.approx((-1, 1))
 
 
 def test_the_control_compares_the_displacements_at_the_runs_own_alpha(rng):
@@ -134,10 +205,20 @@ def test_the_control_compares_the_displacements_at_the_runs_own_alpha(rng):
     for quantity, scale in (("alignment", 1.0), ("curvature_influence", 50.0)):
         found = metrics["at_onset"][quantity]
         near, far = ([scale * f(j) for j in jitters.values()] for f in (lambda j: 0.4 + 4 * j, lambda j: 0.01 + j / 10))
-        for name, values in (("coherent", near), ("random", far), ("difference", np.subtract(near, far))):
-            low, high = stats.t.interval(0.95, 1, loc=np.mean(values), scale=stats.sem(values))
-            assert found[name] == pytest.approx({"mean": np.mean(values), "low": low, "high": high})
-        assert found["permutation_null_median"] == pytest.approx(0.02 * scale)
+        low, high = t_interval(np.subtract(near, far))
+        expected = {"mean": np.mean(np.subtract(near, far)), "low": low, "high": high, "seeds": 2}
+        assert found["difference"] == pytest.approx(expected)
+        for name, values in (("coherent", near), ("random", far)):
+            if quantity == "alignment":
+                low, high = (1 / (1 + np.exp(-end)) for end in t_interval(np.log(values) - np.log1p(-np.array(values))))
+                assert (found[name]["low"], found[name]["high"]) == pytest.approx((low, high))
+                assert 0 < low < found[name]["mean"] < high < 1
+            else:
+                assert found[name]["geometric_mean"] == pytest.approx(stats.gmean(values))
+                assert (found[name]["low"], found[name]["high"]) == pytest.approx(np.exp(t_interval(np.log(values))))
+            assert found[name]["seeds"] == 2
+        null = found["permutation_null_median"]
+        assert null.get("mean", null.get("geometric_mean")) == pytest.approx(0.02 * scale)
         assert found["p_value"]["coherent"] == pytest.approx({"3": 0.008, "5": 0.008})
         assert found["p_value"]["random"] == pytest.approx({"3": 0.603, "5": 0.603})
     assert metrics["alignment_chance_level"] == pytest.approx(1e-4)
@@ -147,23 +228,67 @@ def test_the_control_compares_the_displacements_at_the_runs_own_alpha(rng):
     assert control_metrics({0: records()}, coherent, coherent + 30)["centroid_distance"]["ks_p_value"] < 1e-6
 
 
-def test_the_headline_is_a_few_numbers_and_those_of_the_other_metrics(monkeypatch):
-    monkeypatch.setattr("edgewise.inference.intervals.RESAMPLES", 60)
+def test_group_metrics_count_images_and_say_what_groups_share(digits: Dataset):
+    """Two seeds of real groups, and shares as of records in which they differ."""
+    params = PrototypeParams(candidates=10, trained=5, strata=2)
+    prototypes = {s: choose_prototypes(digits, params, 100, 3.0, "coherent", seed=s) for s in (0, 1)}
+    data = {seed: grouped_data(digits, chosen) for seed, chosen in prototypes.items()}
+    shares = (
+        {"inlier & boundary": 2, "inlier & output_outlier": 10},
+        {"inlier & boundary": 4, "inlier & output_outlier": 10},
+    )
+    seeds = {seed: replace(records(), shared=shared) for seed, shared in enumerate(shares)}
+    metrics = group_metrics(seeds, prototypes, data)
+    for group in GROUPS:
+        assert (metrics["groups"][group]["trained"], metrics["groups"][group]["held_out"]) == (10, 10)
+        assert metrics["groups"][group]["median_centroid_distance"] == dict.fromkeys(("0", "1"), GROUP_DISTANCE[group])
+    assert {name: row["examples"] for name, row in metrics["strata"].items()} == dict.fromkeys(STRATA, 25)
+    assert metrics["shared_trained_images"]["inlier & boundary"] == {"seeds": {"0": 2, "1": 4}, "range": [2, 4]}
+    assert (
+        shared_in_words(metrics)
+        == "Of 10 trained images a group, these share: inlier and boundary 2 to 4; inlier and output-outlier 10."
+    )
+    disjoint = {seed: replace(records(), shared=dict.fromkeys(SHARED, 0)) for seed in (0, 1)}
+    assert shared_in_words(group_metrics(disjoint, prototypes, data)) == ""
+
+
+def test_the_headline_is_a_few_numbers_and_those_of_the_other_metrics():
     seeds = {seed: records(1.0 + seed, jitter=0.01 * seed) for seed in range(3)}
     claims = judge(Params(), seeds)
     metrics = {"edge": edge_metrics(seeds), "selectivity": selectivity_metrics(seeds), "claims": {"claims": claims}}
     found = headline(metrics)
     groups = metrics["selectivity"]["groups"]
-    holding = [claim for claim in claims if claim["verdict"] == "holds"]
-    assert 0 < len(holding) < len(claims)
+    holding = [claim for claim in claims if claim["verdict_holm"] == "holds"]
+    assert 0 < len(holding) < len([claim for claim in claims if claim["verdict"] == "holds"])
+    selector = metrics["selectivity"]["selector"]["exit"][INFLUENCE_NAME]["groups_and_strata"]["equal_time"]
     assert found == {
         "t_star": metrics["edge"]["summary"]["t_star"]["mean"],
-        "selector": metrics["selectivity"]["selector_score"]["spearman"],
+        "selector": round(selector["spearman"], 3),
         "claims_hold": len(holding),
-        **{f"gain_{group}": groups[group]["delta_loss"]["mean"] for group in GROUPS},
+        **{f"gain_{g.removesuffix('_outlier')}": groups[g]["delta_loss_equal_time"]["mean"] for g in GROUPS},
     }
     assert found["t_star"] == T_STAR
-    assert found["gain_output_outlier"] == pytest.approx(2 * GAIN["output_outlier"])
+    assert found["gain_output"] == pytest.approx(2 * GAIN["output_outlier"])
     assert len(found) <= 20
     assert all(type(value) in (int, float) for value in found.values())
     assert json.loads(json.dumps(found)) == found
+
+
+def test_the_headline_is_printed_on_one_line_of_120_columns():
+    """As `dvc metrics show` prints it, with numbers as long as five digits can be."""
+    seeds = {seed: records(1.0 + seed, jitter=0.01 * seed) for seed in range(2)}
+    metrics = {
+        "edge": edge_metrics(seeds),
+        "selectivity": selectivity_metrics(seeds),
+        "claims": {"claims": judge(Params(), seeds)},
+    }
+    found = headline(metrics)
+    longest = {"t_star": 12345.678, "selector": -0.123, "claims_hold": 36}
+    shown = {name: longest.get(name, -0.000123456789) for name in found}
+    out = io.StringIO()
+    with redirect_stdout(out):
+        show_metrics({"workspace": {"data": {"metrics/summary.json": {"data": shown}}}}, precision=5)
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 2
+    assert "-0.00012346" in lines[1]
+    assert max(len(line.rstrip()) for line in lines) <= 120

@@ -1,4 +1,4 @@
-"""Alignment, influence and the comparison of states on cases with a known answer."""
+"""Alignment, influence, coupling and their null on cases with a known answer."""
 
 from dataclasses import replace
 
@@ -12,16 +12,15 @@ from torch import Tensor, nn
 
 from edgewise.measures.selectivity import (
     alignment,
-    compare_states,
+    coupling,
     curvature_influence,
     measure_examples,
     measure_groups,
     permutation_null,
+    permutation_p_value,
     rank_correlation,
-    sharpness_coupling,
 )
 from edgewise.network.objective import Objective
-from edgewise.states.optimizers import State
 
 
 @given(seed=st.integers(0, 10_000), size=st.integers(1, 20))
@@ -58,10 +57,11 @@ def test_groups_are_measured_with_the_gradient_of_their_own_mean_loss(rng, k):
     whole = Objective(nn.Linear(3, 2, bias=False), "mse", x, y, chunk_size=2)
     theta = torch.from_numpy(rng.standard_normal(6))
     vectors = torch.from_numpy(np.linalg.qr(rng.standard_normal((6, k)))[0].T)
-    v, slope = vectors[0], torch.from_numpy(rng.standard_normal(6))
+    v, *slopes = vectors[0], *torch.from_numpy(rng.standard_normal((2, 6)))
+    couplings = dict(zip(("coupling", "coupling_over_step"), slopes, strict=True))
     groups = {"first": [0, 1], "rest": [2, 3, 4, 5]}
     objectives = {name: whole.subset(torch.tensor(index)) for name, index in groups.items()}
-    measured = measure_groups(objectives, theta, vectors, slope)
+    measured = measure_groups(objectives, theta, vectors, couplings)
     for name, index in groups.items():
         outputs, label = x[index] @ theta.view(2, 3).T, y[index]
         error = outputs - torch.eye(2, dtype=x.dtype)[label]
@@ -70,21 +70,129 @@ def test_groups_are_measured_with_the_gradient_of_their_own_mean_loss(rng, k):
         assert measured[f"curvature_influence_{name}"] == pytest.approx(influence)
         assert measured[f"alignment_{name}"] == pytest.approx(influence / (gradient @ gradient))
         assert measured[f"gradient_norm_{name}"] == pytest.approx(np.linalg.norm(gradient))
-        assert measured[f"sharpness_coupling_{name}"] == pytest.approx((gradient @ slope.numpy()) ** 2)
+        for kind, slope in couplings.items():
+            assert measured[f"{kind}_{name}"] == pytest.approx(gradient @ slope.numpy())
         of_label = np.clip(outputs.numpy()[range(len(index)), label], 0, 1)
         assert measured[f"label_probability_{name}"] == pytest.approx(of_label.mean())
         if k > 1:
             span = ((vectors.numpy() @ gradient) ** 2).sum()
             assert measured[f"subspace_influence_{name}"] == pytest.approx(span)
             assert measured[f"subspace_alignment_{name}"] == pytest.approx(span / (gradient @ gradient))
-    assert len(measured) == len(groups) * (5 if k == 1 else 7)
+    assert len(measured) == len(groups) * (7 if k == 1 else 9)
+    without = measure_groups(objectives, theta, vectors, {})
+    assert without == {name: value for name, value in measured.items() if not name.startswith("coupling")}
 
 
-def test_sharpness_coupling_is_the_squared_product_of_the_gradients():
+def probed(objective: Objective, theta: Tensor) -> float:
+    return measure_groups({"it": objective}, theta, torch.eye(len(theta))[:1].to(theta), {})["gradient_probe_it"]
+
+
+def test_the_probe_is_the_gradient_along_one_fixed_unit_vector(rng):
+    """With the outputs of a linear model at 0 the gradient is linear in the targets, and any gradient can be had."""
+    x = torch.eye(3).double()
+    objectives = [
+        Objective(nn.Linear(3, 2, bias=False), "mse", x[[i]], torch.tensor([y]), 1) for y in (0, 1) for i in range(3)
+    ]
+    theta = torch.zeros(6).double()
+    gradients = np.array([objective.gradient(theta).numpy() for objective in objectives])
+    along = np.array([probed(objective, theta) for objective in objectives])
+    probe = np.linalg.solve(gradients, along)
+    assert np.linalg.norm(probe) == pytest.approx(1)
+    again = torch.from_numpy(rng.standard_normal(6))
+    for objective in objectives:  # at another theta it is the same vector
+        assert probed(objective, again) == pytest.approx(objective.gradient(again).numpy() @ probe)
+
+
+def test_the_probe_tells_a_gradient_from_another_of_the_same_norm_and_the_same_place_along_v1(network):
+    objective, theta, v = network
+    gradient = objective.gradient(theta)
+    mirrored = gradient - 2 * (gradient @ v) * v  # a reflection keeps the norm and (grad . v)^2
+    assert mirrored.norm().item() == pytest.approx(gradient.norm().item())
+    assert curvature_influence(mirrored, v) == pytest.approx(curvature_influence(gradient, v))
+
+    class Mirrored(Objective):
+        def evaluate(self, theta: Tensor):
+            return replace(super().evaluate(theta), gradient=mirrored)
+
+    other = Mirrored(objective.model, objective.loss, objective.x, objective.y, objective.chunk_size)
+    one, two = (measure_groups({"it": o}, theta, v[None], {}) for o in (objective, other))
+    assert two["alignment_it"] == pytest.approx(one["alignment_it"])
+    assert two["gradient_norm_it"] == pytest.approx(one["gradient_norm_it"])
+    assert abs(two["gradient_probe_it"] - one["gradient_probe_it"]) > 1e-3 * one["gradient_norm_it"]
+
+
+def test_the_coupling_is_the_product_of_the_gradients_with_its_sign():
     gradient, slope = torch.tensor([1.0, -2.0, 3.0]), torch.tensor([2.0, 2.0, 2.0])
-    assert sharpness_coupling(gradient, slope) == pytest.approx(16)
-    assert sharpness_coupling(-gradient, slope) == pytest.approx(16)
-    assert sharpness_coupling(gradient, torch.tensor([2.0, 1.0, 0.0])) == 0
+    assert coupling(gradient, slope) == pytest.approx(4)
+    assert coupling(-gradient, slope) == pytest.approx(-4)
+    assert coupling(gradient, -slope) == pytest.approx(-4)
+    assert coupling(gradient, torch.tensor([2.0, 1.0, 0.0])) == 0
+
+
+class Product(nn.Module):
+    """Outputs (a b x, 0): with label 0, the losses are (a b x - 1)^2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        output = self.a * self.b * x
+        return torch.cat([output, torch.zeros_like(output)], dim=1)
+
+
+@pytest.mark.parametrize("over", [None, 0.3, 2.0])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_to_become_flatter_costs_those_with_a_negative_coupling(over, sign):
+    """Along a, S = 2 b^2 mean x^2, so self-stabilisation lowers |b|: good for outputs above the label, bad for others.
+
+    d loss / d b = 2 (a b x - 1) a x, and grad S = (0, 4 b mean x^2), over any length: the loss is quadratic in a.
+    """
+    x, a, b = torch.tensor([[2.0], [0.2], [1.5], [0.1]], dtype=torch.float64), sign * 0.8, sign * 1.5
+    whole = Objective(Product(), "mse", x, torch.zeros(4, dtype=torch.int64), chunk_size=3)
+    theta, along_a = torch.tensor([[a, b], [1.0, 0.0]], dtype=torch.float64)
+    if over is None:
+        slope = whole.sharpness_gradient(theta, along_a)
+    else:
+        slope = whole.sharpness_gradient_over(theta, along_a, over)
+    mean_square = (x**2).mean().item()
+    np.testing.assert_allclose(slope.numpy(), [0, 4 * b * mean_square], atol=1e-9)
+    groups = {"above": whole.subset(torch.tensor([0, 2])), "below": whole.subset(torch.tensor([1, 3]))}
+    measured = measure_groups(groups, theta, along_a[None], {"coupling": slope})
+    for name, objective in groups.items():
+        inputs = objective.x.numpy()
+        expected = (2 * (a * b * inputs - 1) * a * inputs).mean() * 4 * b * mean_square
+        assert measured[f"coupling_{name}"] == pytest.approx(expected)
+    assert measured["coupling_below"] < 0 < measured["coupling_above"]
+    flatter = theta - 1e-3 * slope
+    assert whole.hessian(flatter)(along_a)[0] < whole.hessian(theta)(along_a)[0]
+    change = {
+        name: objective.evaluate(flatter).loss - objective.evaluate(theta).loss for name, objective in groups.items()
+    }
+    assert change["above"] < 0 < change["below"]
+    for name, difference in change.items():
+        assert difference == pytest.approx(-1e-3 * measured[f"coupling_{name}"], rel=0.05)
+
+
+def test_on_a_network_examples_gain_from_a_flatter_place_as_their_couplings_say(network):
+    objective, theta, v = network
+    smooth = Objective(
+        nn.Sequential(nn.Flatten(), nn.Linear(3, 5, bias=False), nn.Tanh(), nn.Linear(5, 2, bias=False)),
+        "mse",
+        objective.x,
+        objective.y,
+        chunk_size=5,
+    )
+    slope = smooth.sharpness_gradient(theta, v)
+    flatter = theta - 1e-6 * slope / slope.norm()
+    alone = {str(i): smooth.subset(torch.tensor([i])) for i in range(12) if i != 3}
+    measured = measure_groups(alone, theta, v[None], {"coupling": slope / slope.norm()})
+    signs = set()
+    for name, example in alone.items():
+        gained = example.evaluate(theta).loss - example.evaluate(flatter).loss
+        assert gained == pytest.approx(1e-6 * measured[f"coupling_{name}"], rel=1e-2, abs=1e-12)
+        signs.add(measured[f"coupling_{name}"] > 0)
+    assert signs == {True, False}
 
 
 @pytest.fixture
@@ -153,65 +261,18 @@ def test_the_null_is_the_same_for_the_same_seed_and_has_as_many_draws_as_asked_f
         assert not np.array_equal(first[side], other[side])
 
 
-@pytest.fixture
-def states(network) -> tuple[dict[str, Objective], State]:
+@pytest.mark.parametrize(("value", "expected"), [(0.0, 1.0), (1.0, 1.0), (2.5, 0.6), (4.0, 0.4), (5.0, 0.2)])
+def test_the_p_value_counts_the_draws_that_are_as_large_and_the_value_itself(value, expected):
+    assert permutation_p_value(value, np.array([4.0, 1.0, 3.0, 2.0])) == pytest.approx(expected)
+
+
+def test_the_p_value_is_uniform_where_the_group_is_no_group(network):
+    """One of 20 draws against the 19 others is below 5 % about once in 20."""
     objective, theta, v = network
-    groups = {"first": torch.arange(6), "second": torch.arange(6, 12), "without gradient": torch.tensor([3])}
-    return {name: objective.subset(members) for name, members in groups.items()}, State(theta, 5, 0.5, {"m": v})
-
-
-def test_equal_states_do_not_differ_at_all(states):
-    objectives, state = states
-    copy = State(state.theta.clone(), 5, 0.5, {name: vector.clone() for name, vector in state.buffers.items()})
-    found = compare_states(objectives, state, copy)
-    assert found == {"parameters": 0, "gradient_norms": 0, "gradient_directions": 0}
-
-
-def test_a_change_of_one_parameter_shows_in_all_that_is_compared(states):
-    objectives, state = states
-    theta = state.theta.clone()
-    theta[4] += 1e-3
-    changed = replace(state, theta=theta)
-    for pair in ((state, changed), (changed, state)):
-        found = compare_states(objectives, *pair)
-        assert found["parameters"] == pytest.approx(1e-3)
-        norms, directions = [], []
-        for objective in objectives.values():
-            one, other = (objective.gradient(side.theta).numpy() for side in pair)
-            lengths = np.linalg.norm(one), np.linalg.norm(other)
-            if lengths[0] > 0:
-                norms.append(abs(lengths[0] - lengths[1]) / lengths[0])
-                directions.append(1 - one @ other / lengths[0] / lengths[1])
-        assert found["gradient_norms"] == pytest.approx(max(norms))
-        assert found["gradient_directions"] == pytest.approx(max(directions), rel=1e-6)
-        assert min(found.values()) > 1e-9
-
-
-@pytest.mark.parametrize("value", [0.25, float("nan"), float("inf")])
-def test_a_change_of_a_vector_of_the_optimiser_is_found(states, value):
-    objectives, state = states
-    buffer = state.buffers["m"].clone()
-    buffer[2] = buffer[2] + value
-    for pair in ((state, replace(state, buffers={"m": buffer})), (replace(state, buffers={"m": buffer}), state)):
-        found = compare_states(objectives, *pair)["parameters"]
-        assert found == pytest.approx(value, nan_ok=True)
-
-
-def test_a_vector_that_only_one_state_has_is_found_and_zero_is_as_good_as_none(states):
-    objectives, state = states
-    without, zero = replace(state, buffers={}), replace(state, buffers={"m": torch.zeros_like(state.theta)})
-    largest = state.buffers["m"].abs().max().item()
-    assert compare_states(objectives, state, without)["parameters"] == pytest.approx(largest)
-    assert compare_states(objectives, without, state)["parameters"] == pytest.approx(largest)
-    assert compare_states(objectives, without, zero)["parameters"] == 0
-
-
-def test_a_group_whose_gradient_is_not_a_number_does_not_pass_for_equal(states):
-    objectives, state = states
-    last = objectives["second"]
-    broken = {**objectives, "broken": last.with_inputs(last.x * float("nan"))}
-    found = compare_states(broken, state, state)
-    assert np.isnan([found["gradient_norms"], found["gradient_directions"]]).all()
+    _, influences = permutation_null(objective, theta, v, size=4, draws=2000, seed=3)
+    p_values = [permutation_p_value(group[0], group[1:]) for group in influences.reshape(100, 20)]
+    assert np.mean(np.array(p_values) <= 0.05) == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / 100))
+    assert np.mean(p_values) == pytest.approx(0.525, abs=3 * np.sqrt(1 / 12 / 100))
 
 
 @pytest.mark.parametrize("ties", [False, True])

@@ -368,6 +368,126 @@ def test_a_quadratic_loss_has_a_sharpness_that_does_not_change(data):
     assert torch.equal(objective.sharpness_gradient(theta, theta / theta.norm()), torch.zeros_like(theta))
 
 
+class Power(nn.Module):
+    """Outputs (x w^k, 0): with label 0, the loss is (x w^k - 1)^2."""
+
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        self.w, self.k = nn.Parameter(torch.ones(1)), k
+
+    def forward(self, x: Tensor) -> Tensor:
+        output = x.flatten(1) * self.w**self.k
+        return torch.cat([output, torch.zeros_like(output)], dim=1)
+
+
+class Hinge(nn.Module):
+    """Outputs (x relu(w), 0): with label 0, the loss is (x relu(w) - 1)^2, with a kink at w = 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        output = x.flatten(1) * torch.relu(self.w)
+        return torch.cat([output, torch.zeros_like(output)], dim=1)
+
+
+def toy(model: nn.Module, inputs: list[float]) -> Objective:
+    x = torch.tensor(inputs, dtype=torch.float64).view(-1, 1, 1, 1)
+    return Objective(model, "mse", x, torch.zeros(len(x), dtype=torch.int64), chunk_size=2)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("length", [1e-2, 0.5, 3.0])
+def test_of_a_quartic_the_sharpness_gradient_is_the_third_derivative_over_any_length(length, sign):
+    """Of (x w^2 - 1)^2 it is 24 x^2 w: the gradient is a cubic, whose second difference is exact."""
+    objective, w = toy(Power(2), [0.3, -1.0, 2.0]), 0.7
+    theta, v = torch.tensor([[w], [sign]], dtype=torch.float64)
+    expected = 24 * (0.09 + 1 + 4) / 3 * w
+    assert objective.sharpness_gradient(theta, v).item() == pytest.approx(expected)
+    assert objective.sharpness_gradient_over(theta, v, length).item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("length", [1e-2, 0.5, 3.0])
+def test_beyond_a_quartic_the_length_matters_and_its_square_is_the_error(length):
+    """Of (x w^3 - 1)^2 the third derivative is 120 x^2 w^3 - 12 x, and 60 x^2 w h^2 more over a length h."""
+    x, w = 1.3, 0.7
+    objective, (theta, v) = toy(Power(3), [x]), torch.tensor([[w], [1.0]], dtype=torch.float64)
+    limit = 120 * x**2 * w**3 - 12 * x
+    assert objective.sharpness_gradient(theta, v).item() == pytest.approx(limit)
+    over = objective.sharpness_gradient_over(theta, v, length).item()
+    assert over == pytest.approx(limit + 60 * x**2 * w * length**2, rel=1e-8)
+
+
+@pytest.mark.parametrize("length", [0.01, 0.19, 0.21, 0.4, 5.0])
+def test_over_a_length_the_sharpness_gradient_sees_a_kink_that_the_derivative_misses(length):
+    """Beyond the kink, at a distance of w, L' is 0: the second difference is 2 x ((h - w) x + 1) / h^2 once h > w."""
+    x, w = 1.5, 0.2
+    objective, (theta, v) = toy(Hinge(), [x]), torch.tensor([[w], [1.0]], dtype=torch.float64)
+    assert objective.sharpness_gradient(theta, v).item() == 0
+    expected = 2 * x * ((length - w) * x + 1) / length**2 if length > w else 0
+    for side in (v, -v):
+        assert objective.sharpness_gradient_over(theta, side, length).item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_sharpness_gradient_over_a_length_goes_to_the_derivative_with_its_square(smooth, rng):
+    objective, theta = smooth
+    v = torch.from_numpy(rng.standard_normal(len(theta)))
+    v /= v.norm()
+    limit = objective.sharpness_gradient(theta, v)
+    errors = [
+        ((objective.sharpness_gradient_over(theta, v, length) - limit).norm() / limit.norm()).item()
+        for length in (0.08, 0.04, 0.02, 0.01)
+    ]
+    assert errors[-1] < 1e-3
+    for coarser, finer in zip(errors, errors[1:], strict=False):
+        assert coarser / finer == pytest.approx(4, rel=0.05)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("length", [0.01, 0.3])
+def test_along_the_direction_it_is_the_difference_of_the_mean_curvatures_on_both_sides(data, activation, length):
+    x, y, theta, v = data
+    v = v / v.norm()
+    model = build_model(ModelParams(width=WIDTH, activation=activation), SHAPE)
+    objective = Objective(model, "mse", x, y, chunk_size=3)
+    here, ahead, behind = (objective.gradient(theta + s * length * v) for s in (0, 1, -1))
+    curvatures = [((one - other) @ v / length).item() for one, other in ((ahead, here), (here, behind))]
+    over = objective.sharpness_gradient_over(theta, v, length)
+    assert (over @ v).item() == pytest.approx((curvatures[0] - curvatures[1]) / length, rel=1e-6, abs=1e-9)
+    # It does not matter which way v points.
+    torch.testing.assert_close(objective.sharpness_gradient_over(theta, -v, length), over)
+
+
+def test_on_a_relu_network_a_crossed_kink_is_seen_and_one_that_is_not_crossed_is_not(data):
+    x, y, theta, v = data
+    v = v / v.norm()
+    model = build_model(ModelParams(width=WIDTH, activation="relu"), SHAPE)
+    objective = Objective(model, "mse", x, y, chunk_size=3)
+
+    def pattern(at: Tensor) -> Tensor:
+        hidden = []
+        hooks = [m.register_forward_hook(lambda *call: hidden.append(call[2] > 0)) for m in model if type(m) is nn.ReLU]
+        objective.outputs(at, x)
+        for hook in hooks:
+            hook.remove()
+        return torch.cat(hidden, dim=1)
+
+    def crosses(length: float) -> bool:
+        return any(not torch.equal(pattern(theta + s * length * v), pattern(theta)) for s in (1, -1))
+
+    crossed = next(length for length in (2.0**i for i in range(-12, 3)) if crosses(length))
+    within = objective.sharpness_gradient(theta, v)
+
+    def error(length: float) -> float:
+        return ((objective.sharpness_gradient_over(theta, v, length) - within).norm() / within.norm()).item()
+
+    # Within one linear piece the error vanishes with the length; a kink, a jump of the gradient's slope, does not.
+    assert not crosses(crossed / 4)
+    assert error(crossed / 4) < 0.1 * error(crossed)
+    assert error(crossed / 8) == pytest.approx(error(crossed / 4) / 4, rel=0.1)
+
+
 @pytest.mark.gpu
 def test_the_gpu_agrees_with_the_cpu(data, loss):
     x, y, theta, v = data

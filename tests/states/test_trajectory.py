@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,18 @@ from hypothesis import strategies as st
 
 from edgewise.data.files import pack, unpack, write_atomically, write_rows
 from edgewise.errors import EdgewiseError
+from edgewise.states.branches import Leg
 from edgewise.states.optimizers import State
-from edgewise.states.trajectory import Journal, checkpoints, load_state
+from edgewise.states.trajectory import (
+    MANIFEST,
+    Journal,
+    Manifest,
+    checkpoint_at,
+    checkpoints,
+    last_checkpoint,
+    load_state,
+    manifest_of,
+)
 
 THETA = torch.tensor([1.0, -2.5, 1 / 3], dtype=torch.float64)
 ROWS = [
@@ -23,17 +34,29 @@ ROWS = [
 
 
 def journal(folder, fingerprint: str = "f") -> Journal:
-    return Journal(folder / "run", fingerprint, State(torch.zeros_like(THETA)))
+    return Journal(folder / "journal", fingerprint, State(torch.zeros_like(THETA)))
 
 
 def written(folder, fingerprint: str = "f") -> Journal:
-    """A run with two records and a snapshot, not yet complete."""
+    """A run with two records, a checkpoint of each and a snapshot."""
     run = journal(folder, fingerprint)
+    last = State(THETA, 1, 0.1, {"momentum": 2 * THETA})
     run.checkpoint(State(THETA - 1))
-    run.rows.extend(dict(row) for row in ROWS)
+    run.checkpoint(last)
+    for row in ROWS:
+        run.record(dict(row))
     run.memory["subspace"] = torch.eye(3, dtype=torch.float64)[:2]
-    run.snapshot(State(THETA, 1, 0.1, {"momentum": 2 * THETA}))
+    run.snapshot(last)
     return run
+
+
+BOTH = Manifest({"equal_step": [0, 1], "equal_time": [1]}, [Leg(1, 0.25), Leg(3, flow_tolerance=0.01)])
+
+
+def published(folder) -> Path:
+    """The folder of a complete run of two checkpoints."""
+    written(folder).publish(folder / "run", BOTH)
+    return folder / "run"
 
 
 def is_fresh(run: Journal) -> bool:
@@ -57,7 +80,7 @@ def test_a_run_of_another_fingerprint_is_discarded_with_its_checkpoints(tmp_path
     written(tmp_path)
     other = journal(tmp_path, "g")
     assert is_fresh(other)
-    assert list(other.partial.iterdir()) == []
+    assert list(other.folder.iterdir()) == []
 
 
 def test_a_new_run_starts_at_its_initial_state(tmp_path):
@@ -66,39 +89,160 @@ def test_a_new_run_starts_at_its_initial_state(tmp_path):
 
 @pytest.mark.parametrize("fraction", [0.0, 0.01, 0.3, 0.7, 0.95, 0.999])
 def test_a_snapshot_cut_short_means_a_fresh_start(tmp_path, fraction):
-    path = written(tmp_path).partial / "snapshot.npz"
+    path = written(tmp_path).folder / "snapshot.npz"
     content = path.read_bytes()
     path.write_bytes(content[: int(fraction * len(content))])
     assert is_fresh(journal(tmp_path))
 
 
-def test_publishing_leaves_the_checkpoints_and_the_last_state_and_nothing_else(tmp_path):
-    written(tmp_path).publish()
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-000000.npz", "step-000001.npz"]
-    state = load_state(tmp_path / "run" / "step-000001.npz", THETA)
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_journal_that_was_being_removed_means_a_fresh_start(tmp_path, step):
+    checkpoint_at(written(tmp_path).folder, step).unlink()
+    again = journal(tmp_path)
+    assert is_fresh(again)
+    assert list(again.folder.iterdir()) == []
+
+
+def test_a_checkpoint_after_the_snapshot_is_not_waited_for(tmp_path):
+    run = written(tmp_path)
+    run.checkpoint(State(THETA, 2))
+    run.snapshot(run.state)
+    checkpoint_at(run.folder, 2).unlink()
+    assert journal(tmp_path).state.step == 1
+
+
+def test_publishing_leaves_what_the_manifest_names_and_nothing_else(tmp_path):
+    run = written(tmp_path)
+    run.checkpoint(State(THETA, 7))
+    run.publish(tmp_path / "deep" / "run", BOTH)
+    assert {path.name for path in (tmp_path / "deep").iterdir()} == {"run"}
+    assert {path.name for path in (tmp_path / "deep/run").iterdir()} == {"step-000000.npz", "step-000001.npz", MANIFEST}
+    assert [path.name for path in checkpoints(tmp_path / "deep/run")] == ["step-000000.npz", "step-000001.npz"]
+    assert last_checkpoint(tmp_path / "deep/run").name == "step-000001.npz"
+    state = load_state(tmp_path / "deep/run/step-000001.npz", THETA)
     assert torch.equal(state.theta, THETA)
     assert (state.step, state.time) == (1, 0.1)
     assert torch.equal(state.buffers["momentum"], 2 * THETA)
 
 
+def test_a_manifest_comes_back_as_it_was_written(tmp_path):
+    found = manifest_of(published(tmp_path))
+    assert found == BOTH
+    assert found.all_steps() == [0, 1]
+    assert Manifest({"a": [100, 2], "b": [2, 30]}).all_steps() == [2, 30, 100]
+
+
+def test_a_journal_stays_after_publishing_until_it_is_discarded(tmp_path):
+    published(tmp_path)
+    again = journal(tmp_path)
+    assert again.state.step == 1
+    again.discard()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert is_fresh(journal(tmp_path))
+
+
 def test_publishing_replaces_an_older_run_whole(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "step-999999.npz").write_bytes(b"of an older run")
-    written(tmp_path).publish()
-    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-000000.npz", "step-000001.npz"]
+    (tmp_path / "run.publishing").mkdir()
+    (tmp_path / "run.publishing" / "step-000003.npz").write_bytes(b"of a run that was killed")
+    folder = published(tmp_path)
+    assert {path.name for path in folder.iterdir()} == {"step-000000.npz", "step-000001.npz", MANIFEST}
+    assert not (tmp_path / "run.publishing").exists()
+
+
+def test_publishing_needs_no_hard_links(tmp_path, monkeypatch):
+    def refused(source, target):
+        raise PermissionError("no hard links here")
+
+    linked = {path.name: path.read_bytes() for path in published(tmp_path / "linked").iterdir()}
+    monkeypatch.setattr(os, "link", refused)
+    assert {path.name: path.read_bytes() for path in published(tmp_path / "copied").iterdir()} == linked
+
+
+def test_a_step_recorded_again_does_not_reach_what_was_published(tmp_path):
+    """The published files are links; writing a checkpoint replaces the name and not the content."""
+    folder = published(tmp_path)
+    before = (folder / "step-000001.npz").read_bytes()
+    journal(tmp_path).checkpoint(State(THETA + 5, 1))
+    assert (folder / "step-000001.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize("missing", ["step-000000.npz", "step-000001.npz"])
+def test_a_checkpoint_taken_out_of_a_complete_run_is_one_line_that_names_it(tmp_path, missing):
+    folder = published(tmp_path)
+    (folder / missing).unlink()
+    for reading in (manifest_of, checkpoints, last_checkpoint):
+        with pytest.raises(EdgewiseError) as caught:
+            reading(folder)
+        assert str(caught.value).startswith(f"{folder / missing}: the checkpoint is missing; ")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"steps": {"before_onset": [0, 1]}}',
+        b'{"steps": [0, 1], "legs": []}',
+        b'{"steps": {"before_onset": ["one"]}, "legs": []}',
+        b'{"steps": {"before_onset": 3}, "legs": []}',
+        b'{"steps": {"before_onset": [0, 1]}, "legs": [{"start": 3}]}',
+        b'{"steps": {"before_onset": [0, 1',
+    ],
+)
+def test_a_damaged_manifest_is_one_line_that_names_it(tmp_path, content):
+    folder = published(tmp_path)
+    (folder / MANIFEST).write_bytes(content)
+    for reading in (manifest_of, checkpoints, last_checkpoint):
+        with pytest.raises(EdgewiseError) as caught:
+            reading(folder)
+        assert str(caught.value).startswith(f"{folder / MANIFEST}: damaged; ")
+        assert "\n" not in str(caught.value)
+
+
+def test_a_step_of_which_there_is_no_checkpoint_is_named(tmp_path):
+    with pytest.raises(EdgewiseError, match=r"run/step-000005\.npz: the checkpoint is missing"):
+        checkpoint_at(published(tmp_path), 5)
+
+
+def long_run(folder) -> Journal:
+    """A run with a checkpoint at every third step up to 12, and a snapshot at 13."""
+    run = journal(folder)
+    for step in range(14):
+        state = State(THETA + step, step, step / 10)
+        run.record({"step": step, "loss": step / 7})
+        if step % 3 == 0:
+            run.checkpoint(state)
+    run.snapshot(state)
+    return run
+
+
+@pytest.mark.parametrize(("last", "expected"), [(20, 13), (13, 13), (12, 12), (11, 9), (3, 3), (2, 0), (0, 0)])
+def test_a_run_that_has_gone_further_is_taken_up_at_its_last_checkpoint(tmp_path, last, expected):
+    long_run(tmp_path)
+    run = journal(tmp_path)
+    run.go_back_to(last)
+    assert (run.state.step, run.state.time) == (expected, expected / 10)
+    assert torch.equal(run.state.theta, THETA + expected)
+    assert [row["step"] for row in run.rows] == list(range(expected + 1))
+    assert [row["loss"] for row in run.rows] == [step / 7 for step in range(expected + 1)]
+    assert run.is_new(State(THETA, expected + 1))
+    assert not run.is_new(run.state)
 
 
 def test_a_state_is_read_in_the_type_that_is_asked_for(tmp_path):
-    written(tmp_path).publish()
-    state = load_state(tmp_path / "run" / "step-000001.npz", THETA.float())
+    state = load_state(published(tmp_path) / "step-000001.npz", THETA.float())
     assert torch.equal(state.theta, THETA.float())
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.01, 0.3, 0.7, 0.95, 0.999])
 def test_a_checkpoint_cut_short_is_an_error_that_names_the_file(tmp_path, fraction):
-    written(tmp_path).publish()
-    path = tmp_path / "run" / "step-000001.npz"
+    path = published(tmp_path) / "step-000001.npz"
     content = path.read_bytes()
     path.write_bytes(content[: int(fraction * len(content))])
     with pytest.raises(EdgewiseError, match=r"step-000001\.npz: not a checkpoint, or a damaged one"):
@@ -113,24 +257,32 @@ def test_a_file_of_another_kind_is_not_a_checkpoint(tmp_path):
 
 
 def test_a_checkpoint_of_another_network_is_an_error_that_says_both_sizes(tmp_path):
-    written(tmp_path).publish()
+    path = published(tmp_path) / "step-000001.npz"
     with pytest.raises(EdgewiseError, match="has 3 parameters; the network has 5"):
-        load_state(tmp_path / "run" / "step-000001.npz", torch.zeros(5))
+        load_state(path, torch.zeros(5))
 
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_folder_without_checkpoints_is_an_error_that_names_it(tmp_path, exists):
     if exists:
         (tmp_path / "run").mkdir()
-    with pytest.raises(EdgewiseError, match="run: holds no checkpoints of a complete run"):
-        checkpoints(tmp_path / "run")
+    for reading in (manifest_of, checkpoints, last_checkpoint):
+        with pytest.raises(EdgewiseError, match="run: holds no checkpoints of a complete run"):
+            reading(tmp_path / "run")
 
 
-def test_checkpoints_come_in_the_order_of_their_steps(tmp_path):
-    run = journal(tmp_path)
-    for step in (1000, 25, 100_000, 0):
+def test_checkpoints_come_in_the_order_of_their_steps_beyond_a_million_too(tmp_path):
+    run, steps = journal(tmp_path), [0, 25, 1000, 100_000, 999_999, 1_000_000, 2_000_000, 10_000_000]
+    for step in (1000, 25, 10_000_000, 100_000, 2_000_000, 0, 1_000_000, 999_999):
         run.checkpoint(State(THETA, step))
-    assert [load_state(path, THETA).step for path in checkpoints(run.partial)] == [0, 25, 1000, 100_000]
+        run.record({"step": step})
+    run.publish(tmp_path / "run", Manifest({"some": steps[::-1]}))
+    assert [load_state(path, THETA).step for path in checkpoints(tmp_path / "run")] == steps
+    assert load_state(last_checkpoint(tmp_path / "run"), THETA).step == 10_000_000
+    for last, expected in ((9_999_999, 2_000_000), (1_500_000, 1_000_000), (999_999, 999_999), (999_998, 100_000)):
+        run.state = State(THETA, 10_000_000)
+        run.go_back_to(last)
+        assert run.state.step == expected
 
 
 @given(seed=st.integers(0, 1000), position=st.integers(0, 10_000), flip=st.integers(1, 255))

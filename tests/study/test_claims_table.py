@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from edgewise.study.claims_table import WORKSPACE, as_cell, as_table, read_claims
+from edgewise.study.claims_table import WORKSPACE, JudgedClaim, as_cell, as_table, read_claims
 from edgewise.study.cli import main
 
 GAIN = {
@@ -21,6 +21,7 @@ GAIN = {
     "verdict": "holds",
 }
 ATTACK = {**GAIN, "figure": "9", "statement": "the edge branch is less accurate under attack", "paper": "< 0"}
+MANY = {**GAIN, "verdict_holm": "undecided", "window": "decides"}
 ONE_SEED = {**GAIN, "low": None, "high": None, "verdict": "undecided"}
 LOSES = {**GAIN, "statistic": -0.092, "low": -0.12, "high": -0.067, "verdict": "fails"}
 
@@ -77,6 +78,21 @@ def test_a_column_a_revision_a_row_a_claim(experiments, capsys, monkeypatch):
         " | holds: 0.03 [0.014, 0.046] |  |\n",
         "",
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "cell"),
+    [
+        ({}, "holds: 0.03 [0.014, 0.046]"),  # of a version without a correction
+        ({"verdict_holm": "holds", "window": "same"}, "holds: 0.03 [0.014, 0.046]"),
+        ({"verdict_holm": "undecided", "window": None}, "holds (after Holm undecided): 0.03 [0.014, 0.046]"),
+        ({"verdict_holm": "holds", "window": "decides"}, "holds (the window decides): 0.03 [0.014, 0.046]"),
+        (MANY, "holds (after Holm undecided; the window decides): 0.03 [0.014, 0.046]"),
+        ({**MANY, "statistic": None, "verdict": "undecided"}, "undecided (the window decides)"),
+    ],
+)
+def test_a_cell_says_what_takes_from_the_verdict(changes, cell):
+    assert as_cell(JudgedClaim.model_validate({**GAIN, **changes})) == cell
 
 
 def test_it_is_the_same_from_a_folder_of_the_repository(experiments, capsys, monkeypatch):

@@ -13,7 +13,18 @@ from edgewise.data.pixels import PixelSpace
 from edgewise.network.models import build_model, initial_theta
 from edgewise.network.objective import Objective
 from edgewise.params import ModelParams, RobustnessParams
-from edgewise.unseen.attacks import LEVELS, Attacked, attack, attack_loss, into_ball, random_starts, steepest_ascent
+from edgewise.unseen.attacks import (
+    LEFT,
+    LEVELS,
+    TRIED,
+    Attacked,
+    attack_loss,
+    calibrated_strengths,
+    into_ball,
+    random_starts,
+    steepest_ascent,
+)
+from edgewise.unseen.attacks import attack as attack_at
 
 SHAPE = (3, 4, 4)
 MEAN, STD = (
@@ -48,6 +59,11 @@ def network(loss: str, n: int = 24, seed: int = 0, chunk_size: int = 1000, outsi
 def params(norm: str = "linf", **changes) -> RobustnessParams:
     epsilons = [1, 3, 8, 20] if norm == "linf" else [5, 20, 50, 120]
     return RobustnessParams(**{"norm": norm, "epsilons": epsilons, "steps": 6, **changes})
+
+
+def attack(objective: Objective, theta: torch.Tensor, pixels: PixelSpace, params: RobustnessParams) -> list[Attacked]:
+    """The attacks at the strengths of the parameters."""
+    return attack_at(objective, theta, pixels, params, params.epsilons)
 
 
 def accuracies(results: list[Attacked]) -> tuple[np.ndarray, np.ndarray]:
@@ -144,6 +160,86 @@ def test_ascending_mse_overstates_the_robustness_and_ascending_the_margin_does_n
     }
     assert (accuracy["margin"] <= accuracy["loss"]).all()
     assert accuracy["margin"][-1] < accuracy["loss"][-1]
+
+
+@norms
+def test_the_strengths_are_those_asked_for_whatever_the_parameters_say(norm):
+    objective, theta = network("mse")
+    for other in (params(norm), params(norm, epsilons="auto")):
+        results = attack_at(objective, theta, PIXELS, other, [2.0, 50.0])
+        assert [result.epsilon for result in results] == [0.0, 2.0, 50.0]
+        expected = attack(objective, theta, PIXELS, params(norm, epsilons=[2, 50]))
+        for one, same in zip(results, expected, strict=True):
+            assert torch.equal(one.perturbation, same.perturbation)
+
+
+def closed_form(margins: list[float], wrong: int = 0) -> tuple[Objective, torch.Tensor]:
+    """A linear network on one-pixel images that is fooled beyond just these strengths, and always on `wrong` more.
+
+    The outputs are the normalised pixel z and 0, and epsilon moves z by epsilon / 255 / std. Both norms are the same.
+    """
+    z = torch.tensor([level / LEVELS / 0.5 for level in margins] + [-0.1] * wrong, dtype=torch.float64)
+    y = torch.arange(len(z)) % 2
+    x = torch.where(y == 0, z, -z).view(-1, 1, 1, 1)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2))
+    return Objective(model, "ce", x, y, 1000), torch.tensor([1.0, 0.0, 0.0, 0.0]).double()
+
+
+#: Of one channel, so wide that only the ball binds.
+ONE_PIXEL = PixelSpace(torch.full((1, 1, 1), 0.5).double(), torch.full((1, 1, 1), 0.5).double(), -1e6, 1e6)
+
+
+@norms
+@pytest.mark.parametrize("wrong", [0, 37])
+def test_calibrated_strengths_leave_the_shares_of_the_clean_accuracy_that_they_should(norm, wrong):
+    """A hundred examples that are fooled at one strength each: the accuracy is what lies above epsilon."""
+    levels = np.geomspace(1, 100, 100)
+    objective, theta = closed_form(list(levels), wrong)
+    found = calibrated_strengths(objective, theta, ONE_PIXEL, params(norm))
+    # On a logarithmic scale of 1 to 100 the share that is left falls by 1 / log2(100) / 2 a tried strength.
+    for epsilon, wanted in zip(found, sorted(LEFT, reverse=True), strict=True):
+        assert epsilon in TRIED
+        left = (levels > epsilon).mean()
+        others = [abs((levels > tried).mean() - wanted) for tried in TRIED]
+        assert abs(left - wanted) == pytest.approx(min(others))
+        assert abs(left - wanted) <= 0.5 / np.log2(100) / 2 + 0.01
+    assert found == sorted(found)
+
+
+@norms
+@pytest.mark.parametrize("factor", [1 / 4, 1.0, 2.0])
+def test_calibrated_strengths_scale_with_the_margins(norm, factor):
+    levels = factor * np.geomspace(1.05, 105, 100)
+    found = calibrated_strengths(*closed_form(list(levels)), ONE_PIXEL, params(norm))
+    reference = calibrated_strengths(*closed_form(list(levels / factor)), ONE_PIXEL, params(norm))
+    assert found == pytest.approx([factor * epsilon for epsilon in reference])
+
+
+@norms
+def test_where_the_accuracy_falls_at_once_the_strengths_are_those_around_the_fall(norm):
+    """All examples are fooled between two tried strengths: what is left is all or nothing."""
+    found = calibrated_strengths(*closed_form([1.2] * 20), ONE_PIXEL, params(norm))
+    assert found == [1.0, 2**0.5]
+    assert TRIED[TRIED.index(1.0) + 1] == 2**0.5
+
+
+@norms
+def test_a_network_that_is_always_wrong_has_strengths_too(norm):
+    found = calibrated_strengths(*closed_form([], wrong=12), ONE_PIXEL, params(norm))
+    assert found
+    assert set(found) <= set(TRIED)
+
+
+@losses
+@norms
+def test_calibrated_strengths_of_a_network_can_tell_it_apart_from_others(loss, norm):
+    objective, theta = network(loss, n=60)
+    found = calibrated_strengths(objective, theta, PIXELS, params(norm))
+    assert found == calibrated_strengths(objective, theta, PIXELS, params(norm, epsilons="auto"))
+    assert found == sorted(set(found))
+    clean, *left = accuracies(attack_at(objective, theta, PIXELS, params(norm), found))[1]
+    assert len(left) == len(LEFT)
+    np.testing.assert_allclose(np.array(left) / clean, LEFT, atol=0.2)
 
 
 @losses

@@ -154,12 +154,14 @@ def choose_prototypes(
         If a class has too few images.
     """
     entropy = (params.seed, seed) if replicate == "all" else (params.seed,)
+    counts = [np.count_nonzero(dataset.train_y == label) for label in (0, 1)]
+    if min(counts) < n // 2:
+        scarcer = dataset.class_names[counts.index(min(counts))]
+        allowed = f"class {scarcer!r} has {min(counts)} training images: at most {2 * min(counts)}"
+        raise ParameterError("dataset.n", n, allowed)
     natural = []
     for label in (0, 1):
         members = np.flatnonzero(dataset.train_y == label)
-        if len(members) < n // 2:
-            allowed = f"class {dataset.class_names[label]!r} has {len(members)} training images: at most"
-            raise ParameterError("dataset.n", n, f"{allowed} {2 * len(members)}")
         if replicate == "all":
             members = np.sort(np.random.default_rng([*entropy, label, 2]).choice(members, n // 2, replace=False))
         natural.append(members[: n // 2])

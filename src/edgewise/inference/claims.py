@@ -1,87 +1,88 @@
-"""The claims of the paper that a run can test, each with its statistic, its interval and a verdict.
+"""The claims of the paper that a run can test, and their statistics; what a verdict is: verdicts.py.
 
-A claim is declared in `CLAIMS`: the figure, the statement, the statistic over the seeds, and which sign would bear it
-out. The verdict is `holds` where the whole 95 % interval has that sign, `fails` where the whole interval has the
-opposite one, and `undecided` where it covers zero, or where the seeds give no interval: one seed has none, and one of
-no width, from a quantity so coarse that every seed has the same, says nothing of the spread.
+A claim is declared in `CLAIMS`: the figure, the statement, the statistic over the seeds, and what would bear it out.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from edgewise.data.files import Array
 from edgewise.data.groups import GROUPS
-from edgewise.inference.gains import HELD, Held, gains, predictor
-from edgewise.inference.generalisation import advantages, dominance
-from edgewise.inference.intervals import Interval, clustered_spearman, mean_interval, spearman
-from edgewise.inference.metrics import delta_interval, selector_advantage, selector_score
+from edgewise.inference.gains import HELD, PREDICTORS, Held, Part, gains, predictor
+from edgewise.inference.generalisation import advantages, dominance, informative_strengths
+from edgewise.inference.intervals import Estimate, correlation, estimate, fraction, plain
+from edgewise.inference.metrics import Score, advantage_over, late
 from edgewise.inference.records import SeedRecords, Seeds
-from edgewise.inference.tables import second_half
+from edgewise.inference.verdicts import Claim, Statistic, in_both_parts, of_gains, per_seed, ranked, table_of
 from edgewise.params import Params
 
-Verdict = Literal["holds", "fails", "undecided"]
 
-
-@dataclass(frozen=True)
-class Claim:
-    """A statement of the paper and what it takes to test it.
-
-    Attributes
-    ----------
-    figure : of the paper
-    statement : in words
-    paper : the paper's value, where it gives one
-    statistic : what is computed from the seeds
-    sign : of the statistic if the statement is true
-    applies : whether a configuration can test it
-    """
-
-    figure: str
-    statement: str
-    statistic: Callable[[Seeds], Interval]
-    sign: Literal[1, -1] = 1
-    paper: str = ""
-    applies: Callable[[Params], bool] = lambda params: True
-
-    def verdict(self, interval: Interval) -> Verdict:
-        """What the interval says of the statement."""
-        if not interval.low < interval.high:
-            return "undecided"
-        ends = (self.sign * interval.low, self.sign * interval.high)
-        if all(end > 0 for end in ends):
-            return "holds"
-        return "fails" if all(end < 0 for end in ends) else "undecided"
-
-
-def per_seed(value: Callable[[SeedRecords], float], limit: float = np.inf) -> Callable[[Seeds], Interval]:
-    """The statistic that is the mean over seeds of one number a seed, from -limit to limit."""
-    return lambda seeds: mean_interval([value(records) for records in seeds.values()]).within(limit)
-
-
-def late(table: pd.DataFrame, column: str) -> float:
-    """Mean of a column over the later half of a run."""
-    return float(second_half(table)[column].mean())
-
-
-def gain(group: str, held: Held) -> Callable[[Seeds], Interval]:
+def gain(group: str, held: Held) -> Statistic:
     """Delta l_k of a group on the exit branch."""
-    return lambda seeds: delta_interval(seeds, "exit", group, held)
+    return of_gains(lambda r, part: gains(r, "exit", held, part=part)[group])
 
 
-def gain_of_the_most_influential(records: SeedRecords) -> float:
-    """Delta l_k of the group with the largest influence, less the mean of the others."""
-    found = gains(records, "exit", "step").to_numpy()
-    first = int(np.argmax(predictor(records, "curvature_influence", "exit")))
-    return float(found[first] - np.delete(found, first).mean())
+def relative_gain(group: str, held: Held) -> Statistic:
+    """The same as a share of the group's loss at onset, averaged over the pair of iterates."""
+
+    def value(records: SeedRecords, part: Part) -> float:
+        at_onset = float(records.steps["base"][f"loss_{group}"].iloc[-2:].mean())
+        return float(gains(records, "exit", held, part=part)[group]) / at_onset
+
+    return of_gains(value)
 
 
-def output_less_input_outliers(records: SeedRecords) -> float:
+def gain_of_the_most_influential(held: Held) -> Statistic:
+    """Delta l_k of the group that had the largest influence before onset, less the mean of the others."""
+
+    def value(records: SeedRecords, part: Part) -> float:
+        found = gains(records, "exit", held, part=part).to_numpy()
+        first = int(np.argmax(predictor(records, "curvature_influence", "exit")))
+        return float(found[first] - np.delete(found, first).mean())
+
+    return of_gains(value)
+
+
+def output_less_input_outliers(records: SeedRecords, part: Part) -> float:
     """Delta l_k of the output-outliers, less that of the input-outliers."""
-    found = gains(records, "exit", "step")
+    found = gains(records, "exit", "step", part=part)
     return float(found["output_outlier"] - found["input_outlier"])
+
+
+def selector(held: Held, groups_alone: bool) -> Statistic:
+    """How well curvature influence before onset ranks the gains."""
+    return in_both_parts(
+        lambda seeds, part: Score(
+            seeds, "exit", "curvature_influence", held, part=part, groups_alone=groups_alone
+        ).estimate()
+    )
+
+
+def better_than(rival: str, held: Held) -> Statistic:
+    """How much better curvature influence ranks the gains than a rival, over groups and strata."""
+
+    def found(seeds: Seeds, part: Part) -> Estimate:
+        ours, other = (Score(seeds, "exit", name, held, part=part) for name in ("curvature_influence", rival))
+        return advantage_over(other, ours)
+
+    return in_both_parts(found)
+
+
+def signs_told_by(name: str, held: Held) -> Statistic:
+    """The fraction of groups and strata whose gain has the sign that their coupling had before onset."""
+
+    def found(seeds: Seeds, part: Part) -> Estimate:
+        right = [
+            np.sign(predictor(r, name, "exit", names)) == np.sign(gains(r, "exit", held, names, part))
+            for r in seeds.values()
+            for names in [(*GROUPS, *r.strata)]
+        ]
+        return estimate([each.mean() for each in right], fraction(len(right[0])))
+
+    return in_both_parts(found)
 
 
 def fading_of_the_input_outliers(records: SeedRecords) -> float:
@@ -90,7 +91,7 @@ def fading_of_the_input_outliers(records: SeedRecords) -> float:
     Not of that at onset, when the oscillation along v1 has yet to grow.
     """
     baseline, column = records.hessian["baseline"], "curvature_influence_input_outlier"
-    return float(np.log10(baseline[column].iloc[: len(baseline) // 2].mean() / late(baseline, column)))
+    return float(np.log10(baseline[column].iloc[: len(baseline) // 2].mean() / late(records, "baseline", column)))
 
 
 def correlation_change(records: SeedRecords) -> float:
@@ -100,30 +101,55 @@ def correlation_change(records: SeedRecords) -> float:
     return float(at_edge["centroid_correlation"].iloc[0] - base["centroid_correlation"].iloc[halfway])
 
 
-def coupling_correlation(records: SeedRecords) -> float:
-    """Rank correlation of Q_k^2 with C_k over groups and checkpoints."""
-    table = pd.concat([records.hessian["base"].iloc[:-1], records.hessian["baseline"]])
-    sides = [table[[f"{quantity}_{group}" for group in GROUPS]].to_numpy().ravel() for quantity in COUPLED]
-    return spearman(*sides)
+def late_correlation(seeds: Seeds) -> Estimate:
+    """Correlation of alignment with centroid distance at the last two checkpoints of the baseline."""
+    found = [records.hessian["baseline"]["centroid_correlation"].iloc[-2:].mean() for records in seeds.values()]
+    return estimate(found, correlation(min(len(records.distance) for records in seeds.values())))
 
 
-def advantage(evaluation: str, group: str) -> Callable[[Seeds], Interval]:
+def squares_and_influence(name: str) -> Callable[[Seeds], list[tuple[Array, Array]]]:
+    """The squares of a coupling and C_k, by group and checkpoint of base and baseline; one pair a seed."""
+
+    def values(records: SeedRecords, quantity: str) -> Array:
+        table = pd.concat([records.hessian["base"].iloc[:-1], records.hessian["baseline"]])
+        return table[[f"{quantity}_{group}" for group in GROUPS]].to_numpy().ravel()
+
+    return lambda seeds: [(values(r, name) ** 2, values(r, "curvature_influence")) for r in seeds.values()]
+
+
+def advantage(evaluation: str, group: str) -> Statistic:
     """Advantage of the edge branch over the exit branch in one evaluation on unseen data; positive: it is better."""
-    return per_seed(lambda r: advantages(r, "late")[evaluation, group])
+
+    def found(seeds: Seeds) -> Estimate:
+        strengths = informative_strengths(seeds)
+        return estimate([advantages(r, "late", strengths)[evaluation, group] for r in seeds.values()])
+
+    return Statistic(found)
 
 
-def dominance_correlation(seeds: Seeds) -> Interval:
-    """Rank correlation, over (seed, evaluation), of the evaluated group's share of influence with the advantage."""
-    tables = {seed: dominance(seed, records) for seed, records in seeds.items()}
-    return clustered_spearman(
-        {seed: (t["influence_share"].to_numpy(), t["advantage"].to_numpy()) for seed, t in tables.items()}
-    )
+def relative_advantage_far_out(records: SeedRecords) -> float:
+    """The advantage on the farthest displaced test inputs, as a share of their loss at onset."""
+    ood = records.ood["baseline"]
+    at_onset = ood[(ood["shift"] == "coherent") & (ood["step"] == records.t_star)]
+    farthest = float(at_onset.sort_values("strength")["loss"].iloc[-1])
+    return advantages(records, "late")["displaced_test", "input_outlier"] / farthest
+
+
+def dominance_and_advantage(seeds: Seeds) -> list[tuple[Array, Array]]:
+    """The evaluated group's share of influence, and the advantage, by evaluation; one pair a seed."""
+    strengths = informative_strengths(seeds)
+    tables = [dominance(seed, records, strengths) for seed, records in seeds.items()]
+    return [(table["influence_share"].to_numpy(), table["advantage"].to_numpy()) for table in tables]
 
 
 #: What is held equal, in words.
 IN_WORDS: Mapping[Held, str] = {"step": "step", "time": "training time"}
 
-COUPLED = ("curvature_influence", "sharpness_coupling")
+#: "About 0" means less than this share of the loss at onset.
+MARGIN = 0.01
+
+#: How the gradient of the sharpness is taken, in words.
+COUPLINGS = {"coupling": "by derivative", "coupling_over_step": "over a step's length"}
 
 
 def coherent(params: Params) -> bool:
@@ -141,6 +167,11 @@ def ce(params: Params) -> bool:
     return coherent(params) and params.loss == "ce"
 
 
+def mse_at(alpha: float) -> Callable[[Params], bool]:
+    """Whether the setting is that of figures 9 and 10, at one of their two displacements."""
+    return lambda params: mse(params) and params.alpha == alpha
+
+
 def _figure_4() -> list[Claim]:
     claims = []
     for held in HELD:
@@ -148,7 +179,7 @@ def _figure_4() -> list[Claim]:
             verb = "gains from" if sign > 0 else "loses by"
             statement = f"the {group.replace('_', '-')} group {verb} the edge, at equal {IN_WORDS[held]}"
             paper = "" if held == "time" else ("> 0" if sign > 0 else "< 0")
-            claims.append(Claim("4", statement, gain(group, held), 1 if sign > 0 else -1, paper, mse))
+            claims.append(Claim("4", statement, gain(group, held), 1 if sign > 0 else -1, paper, applies=mse))
     return claims
 
 
@@ -160,7 +191,7 @@ CLAIMS = [
         per_seed(
             lambda r: (
                 r.hessian["baseline"]["alignment_input_outlier"].iloc[0]
-                - late(r.hessian["baseline"], "alignment_input_outlier")
+                - late(r, "baseline", "alignment_input_outlier")
             )
         ),
         paper="> 0",
@@ -168,42 +199,37 @@ CLAIMS = [
     ),
     Claim(
         "5",
-        "alignment of the input-outliers stays higher off the edge than on it",
-        per_seed(
-            lambda r: (
-                late(r.hessian["exit"], "alignment_input_outlier")
-                - late(r.hessian["baseline"], "alignment_input_outlier")
-            )
-        ),
+        "alignment of the input-outliers stays higher off the edge than on it, at equal training time",
+        per_seed(lambda r: late(r, "exit", "alignment_input_outlier") - late(r, "baseline", "alignment_input_outlier")),
         paper="> 0",
         applies=mse,
     ),
     Claim(
         "6",
         "at onset, coherent displacement aligns more with v1 than random displacement of the same length",
-        per_seed(lambda r: float(r.at_alpha("alignment_coherent") - r.at_alpha("alignment_random"))),
+        per_seed(lambda r: r.at_alpha("alignment_coherent") - r.at_alpha("alignment_random")),
         paper="> 0",
     ),
     Claim(
         "6",
         "at onset, coherent displacement has more influence than random displacement of the same length",
-        per_seed(
-            lambda r: float(r.at_alpha("curvature_influence_coherent") - r.at_alpha("curvature_influence_random"))
-        ),
+        per_seed(lambda r: r.at_alpha("curvature_influence_coherent") - r.at_alpha("curvature_influence_random")),
         paper="> 0",
     ),
     Claim(
         "6",
         "at onset, random displacement aligns no more with v1 than random groups of natural examples do",
-        per_seed(lambda r: float(r.at_alpha("alignment_null") - r.at_alpha("alignment_random"))),
+        per_seed(lambda r: r.at_alpha("alignment_null") - r.at_alpha("alignment_random")),
         paper="> 0 (all but vanishes)",
     ),
     *(
         Claim(
             "6",
-            f"randomly displaced input-outliers gain from the edge, at equal {IN_WORDS[held]}",
-            gain("input_outlier", held),
+            f"randomly displaced input-outliers neither gain nor lose, within ±{100 * MARGIN:g} % of their loss at"
+            f" onset, at equal {IN_WORDS[held]}",
+            relative_gain("input_outlier", held),
             paper="" if held == "time" else "about 0",
+            margin=MARGIN,
             applies=lambda params: params.direction == "random",
         )
         for held in HELD
@@ -217,134 +243,123 @@ CLAIMS = [
     ),
     Claim(
         "7",
-        "with cross-entropy, the output-outlier group gains from the edge",
+        "with cross-entropy, the output-outlier group gains from the edge, at equal step",
         gain("output_outlier", "step"),
         paper="> 0",
         applies=ce,
     ),
     Claim(
         "7",
-        "with cross-entropy, the output-outliers gain more than the input-outliers",
-        per_seed(output_less_input_outliers),
+        "with cross-entropy, the output-outliers gain more than the input-outliers, at equal step",
+        of_gains(output_less_input_outliers),
         paper="> 0",
         applies=ce,
     ),
     Claim(
         "8",
         "the correlation of alignment with centroid distance is higher at onset than during sharpening",
-        per_seed(correlation_change),
+        per_seed(correlation_change, plain(limit=2)),
         paper="0.39 - (-0.11)",
     ),
     Claim(
         "20",
         "late at the edge, the correlation of alignment with centroid distance is negative",
-        per_seed(lambda r: float(r.hessian["baseline"]["centroid_correlation"].iloc[-2:].mean())),
+        Statistic(late_correlation),
         -1,
         paper="< 0",
     ),
     Claim(
         "9",
-        "the edge branch is more accurate under attack",
+        "the edge branch is more accurate under attack, at equal step",
         advantage("adversarial_test", "boundary"),
         paper="> 0 after t**",
-        applies=lambda params: mse(params) and params.alpha == 3,
+        applies=mse_at(3),
     ),
     Claim(
         "9",
-        "the edge branch is less accurate under attack",
+        "the edge branch is less accurate under attack, at equal step",
         advantage("adversarial_test", "boundary"),
         -1,
         paper="< 0",
-        applies=lambda params: mse(params) and params.alpha == 10,
+        applies=mse_at(10),
     ),
     Claim(
         "10",
-        "the edge branch has the smaller loss on far displaced test inputs",
+        f"on far displaced test inputs the edge is no advantage, within ±{100 * MARGIN:g} % of their loss at onset, at"
+        " equal step",
+        per_seed(relative_advantage_far_out),
+        paper="about 0",
+        margin=MARGIN,
+        applies=mse_at(3),
+    ),
+    Claim(
+        "10",
+        "the edge branch has the smaller loss on far displaced test inputs, at equal step",
         advantage("displaced_test", "input_outlier"),
-        paper="about 0 at alpha = 3, > 0 at alpha = 10",
-        applies=mse,
+        paper="> 0",
+        applies=mse_at(10),
     ),
     Claim(
         "9, 10",
-        "the edge branch is at an advantage on unseen data where their group dominates v1 (rank correlation)",
-        dominance_correlation,
-        paper="> 0",
-    ),
-    Claim(
-        "22",
-        "sharpness coupling follows curvature influence (rank correlation)",
-        per_seed(coupling_correlation, limit=1),
-        paper="> 0",
-    ),
-    Claim(
-        "selector",
-        "who gains is who has curvature influence (rank correlation), at equal step",
-        lambda seeds: selector_score(seeds, "exit", "curvature_influence", "step"),
-        paper="> 0",
-    ),
-    Claim(
-        "selector",
-        "who gains is who has curvature influence (rank correlation), at equal training time",
-        lambda seeds: selector_score(seeds, "exit", "curvature_influence", "time"),
-    ),
-    Claim(
-        "selector",
-        "the group with the largest influence gains more than the others",
-        per_seed(gain_of_the_most_influential),
+        "the edge branch is at an advantage on unseen data where their group dominates v1 (rank correlation), at equal"
+        " step",
+        ranked(dominance_and_advantage),
         paper="> 0",
     ),
     *(
         Claim(
-            "selector",
-            f"influence ranks the gains better than {rival.replace('_', ' ')} does",
-            lambda seeds, rival=rival: selector_advantage(seeds, "exit", rival),  # type: ignore[misc]
+            "22",
+            f"the square of the coupling {in_words} follows curvature influence (rank correlation)",
+            ranked(squares_and_influence(name)),
+            paper="> 0" if name == "coupling" else "",
         )
-        for rival in ("gradient_norm", "loss", "centroid_distance")
+        for name, in_words in COUPLINGS.items()
+    ),
+    *(
+        Claim(
+            "22",
+            f"the sign of the coupling {in_words}, before onset, tells who gains (fraction of groups and strata,"
+            f" against 1/2), at equal {IN_WORDS[held]}",
+            signs_told_by(name, held),
+            null=0.5,
+        )
+        for name, in_words in COUPLINGS.items()
+        for held in HELD
+    ),
+    *(
+        Claim(
+            "selector",
+            "who gains is who had curvature influence before onset (rank correlation of"
+            f" {'the four groups' if groups_alone else 'groups and strata'}), at equal {IN_WORDS[held]}",
+            selector(held, groups_alone),
+            paper="> 0" if held == "step" and groups_alone else "",
+        )
+        for groups_alone in (False, True)
+        for held in HELD
+    ),
+    *(
+        Claim(
+            "selector",
+            "the group that had the largest influence before onset gains more than the others, at equal"
+            f" {IN_WORDS[held]}",
+            gain_of_the_most_influential(held),
+            paper="" if held == "time" else "> 0",
+        )
+        for held in HELD
+    ),
+    *(
+        Claim(
+            "selector",
+            f"influence before onset ranks the gains better than {rival.replace('_', ' ')} does, at equal"
+            f" {IN_WORDS[held]}",
+            better_than(rival, held),
+        )
+        for rival in PREDICTORS[1:]
+        for held in HELD
     ),
 ]
 
 
 def judge(params: Params, seeds: Seeds) -> list[dict[str, Any]]:
-    """Every claim that the configuration can test, with its statistic, interval and verdict (metrics/claims.json)."""
-    rows = []
-    for claim in CLAIMS:
-        if claim.applies(params):
-            interval = claim.statistic(seeds)
-            rows.append(
-                {
-                    "figure": claim.figure,
-                    "statement": claim.statement,
-                    "paper": claim.paper,
-                    "statistic": interval.estimate,
-                    "low": interval.low,
-                    "high": interval.high,
-                    "verdict": claim.verdict(interval),
-                }
-            )
-    return rows
-
-
-def as_markdown(rows: list[dict[str, Any]], seeds: int) -> str:
-    """The claims as a Markdown table."""
-    lines = [
-        f"| figure | claim | paper | here, {seeds} seed{'s' if seeds != 1 else ''} | 95 % interval | verdict |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        interval = f"[{row['low']:.3g}, {row['high']:.3g}]" if row["low"] == row["low"] else "none"
-        cells = (row["figure"], row["statement"], row["paper"], f"{row['statistic']:.3g}", interval, row["verdict"])
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def in_short(rows: list[dict[str, Any]]) -> str:
-    """How many claims there are of each verdict.
-
-    Examples
-    --------
-    >>> in_short([{"verdict": "holds"}, {"verdict": "undecided"}, {"verdict": "holds"}])
-    '3 claims: 2 hold, 0 fail, 1 undecided'
-    """
-    verdicts = [row["verdict"] for row in rows]
-    holding, failing, undecided = (verdicts.count(verdict) for verdict in get_args(Verdict))
-    return f"{len(rows)} claims: {holding} hold, {failing} fail, {undecided} undecided"
+    """Every claim that the configuration can test, with its statistic, interval and verdicts (metrics/claims.json)."""
+    return table_of([claim for claim in CLAIMS if claim.applies(params)], seeds)

@@ -11,7 +11,7 @@ own, which are few: a coarse number. Differences are baseline - branch. Of an ac
 edge; of a loss, negative is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -21,6 +21,7 @@ import pandas as pd
 from edgewise.data.displacement import Direction
 from edgewise.data.files import Array
 from edgewise.data.groups import GROUPS
+from edgewise.inference.intervals import Scale, fraction, plain
 from edgewise.inference.onset import second_onset
 from edgewise.inference.records import SeedRecords, Seeds, at_equal_step
 from edgewise.inference.tables import over_seeds, second_half, since_onset
@@ -110,7 +111,7 @@ def summarise(seeds: Seeds, kind: Kind, value: str) -> dict[Phase, pd.DataFrame 
     phases: dict[Phase, pd.DataFrame | None] = {}
     for name in PHASES:
         tables = [table for one in seeds.values() if (table := compare_branches(one, name, kind, value)) is not None]
-        phases[name] = over_seeds(tables) if tables else None
+        phases[name] = over_seeds(tables, scale_of(seeds, kind, value)) if tables else None
     return phases
 
 
@@ -131,6 +132,16 @@ def informative_strengths(seeds: Seeds) -> dict[str, list[float]]:
             if epsilon > 0 and lost > MARGIN and accuracy[subset, attack, epsilon] >= MARGIN:
                 strengths.append(float(epsilon))
     return found
+
+
+def scale_of(seeds: Seeds, kind: Kind, value: str) -> Callable[[str], Scale]:
+    """The scale on which a column of `value` is averaged over seeds: of accuracies, but not of differences, log-odds.
+
+    The number of examples is the smallest of all evaluations.
+    """
+    tables = (getattr(records, kind)["baseline"] for records in seeds.values())
+    accuracy = fraction(int(min(table["examples"].min() for table in tables)))
+    return lambda column: accuracy if value == "accuracy" and "_minus_" not in column else plain()
 
 
 def robustness_metrics(seeds: Seeds) -> dict[str, Any]:
@@ -212,7 +223,7 @@ def evaluation_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
             wide = by_condition(rows, CONDITIONS["robustness"], "accuracy")[TEST]["pgd"]
             wide.columns = pd.Index([f"{branch}_eps{epsilon:g}" for epsilon in wide.columns])
             runs.append(since_onset(wide.reset_index(), one.t_star))
-        by_step.append(over_seeds(runs))
+        by_step.append(over_seeds(runs, scale_of(seeds, "robustness", "accuracy")))
 
     def late(kind: Kind, curves: Mapping[Any, str], value: str) -> pd.DataFrame:
         """Curves over the last condition, each with its suffix to the columns."""
@@ -222,7 +233,7 @@ def evaluation_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
             assert table is not None  # every branch has an end
             table = table.sort_index()
             tables.append(pd.concat([table.loc[curve].add_suffix(s) for curve, s in curves.items()], axis="columns"))
-        return over_seeds(tables)
+        return over_seeds(tables, scale_of(seeds, kind, value))
 
     def loss_and_accuracy(shifts: Sequence[str], index: str) -> pd.DataFrame:
         loss = late("ood", {shift: f"_{shift}" for shift in shifts}, "loss")
@@ -329,7 +340,7 @@ def _intervals(row: pd.Series) -> dict[str, dict[str, float]]:
 
 def _about(seeds: Seeds) -> dict[str, Any]:
     return {
-        "intervals": "95 %: Student t over seeds",
+        "intervals": "95 %: Student t over seeds; of accuracies on the scale of log-odds, of which the mean is too",
         "seeds": list(seeds),
         "seeds_after_t_star_star": [seed for seed, one in seeds.items() if second_onset(one) is not None],
     }

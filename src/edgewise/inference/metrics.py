@@ -1,128 +1,261 @@
-"""The numbers under metrics/: when each seed reached the edge, who gains, and what the controls say."""
+"""The numbers under metrics/: when each seed reached the edge, who gains, and what the controls say.
+
+Every mean is over seeds and says over how many. Its 95 % interval is Student's t: of fractions on the scale of
+log-odds, of positive quantities with heavy tails on the logarithmic one (the mean is then called geometric_mean), of
+rank correlations on Fisher's; of all else, differences above all, on no other scale.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.files import Array
-from edgewise.data.groups import GROUPS
-from edgewise.inference.gains import HELD, PREDICTORS, Held, compared, gains, predictor
+from edgewise.data.groups import GROUPS, GroupedData, Prototypes
+from edgewise.inference.gains import HELD, PREDICTORS, Held, Part, When, compared, gains, predictor
 from edgewise.inference.intervals import (
-    Interval,
-    bootstrap_over_seeds,
-    clustered_spearman,
-    mean_interval,
-    pooled_spearman,
+    LOG,
+    Estimate,
+    Scale,
+    correlation,
+    estimate,
+    fraction,
+    permutation_test,
+    plain,
+    spearman,
 )
 from edgewise.inference.onset import late_ratio, onset, second_onset
-from edgewise.inference.records import Seeds
+from edgewise.inference.records import SeedRecords, Seeds
+
+#: The scale of what is averaged over seeds; see the module's head.
+SCALES: Mapping[str, Scale] = {"alignment": fraction(), "curvature_influence": LOG}
 
 
 def edge_metrics(seeds: Seeds) -> dict[str, Any]:
     """When each seed reached the edge, by both rules, and how sharp it was there and after (metrics/edge.json).
 
-    Ratios are to the stability threshold; those of the baseline are means over its later half.
+    Ratios are to the stability threshold; those of the baseline are means over its later half. A mean of steps at which
+    a rule fired is over the seeds in which it did, which `seeds_fired` counts.
     """
     setting = next(iter(seeds.values())).setting
-    each: dict[int, dict[str, Any]] = {}
+    fired: dict[int, dict[str, Any]] = {}
+    ratios: dict[int, dict[str, Any]] = {}
     for seed, records in seeds.items():
-        each[seed] = {
+        fired[seed] = {
             "t_star": records.t_star,
             "t_star_secant": onset(records, "secant"),
             "t_star_sharpness": onset(records, "sharpness"),
+            "t_star_star": second_onset(records),
+        }
+        ratios[seed] = {
             "sharpness_ratio_at_t_star": float(records.hessian["baseline"]["sharpness"].iloc[0] / setting.threshold),
             "sharpness_ratio_baseline": late_ratio(records, "sharpness"),
             "secant_sharpness_ratio_baseline": late_ratio(records, "secant"),
-            "t_star_star": second_onset(records),
         }
     summary: dict[str, Any] = {}
-    for name in next(iter(each.values())):
-        found = [values[name] for values in each.values() if values[name] is not None]
-        summary[name] = {**as_dict(mean_interval(found)), "seeds": len(found)} if found else None
+    for name in next(iter(fired.values())):
+        found = [values[name] for values in fired.values() if values[name] is not None]
+        summary[name] = {**as_dict(estimate(found)), "seeds_fired": f"{len(found)} of {len(seeds)}"}
+    for name in next(iter(ratios.values())):
+        summary[name] = as_dict(estimate([values[name] for values in ratios.values()]))
     return {
         "rule": setting.rule,
         "stability_threshold": setting.threshold,
         "summary": summary,
-        "seeds": {str(seed): values for seed, values in each.items()},
+        "seeds": {str(seed): fired[seed] | ratios[seed] for seed in seeds},
     }
 
 
-def selectivity_metrics(seeds: Seeds) -> dict[str, Any]:
-    """Who gains from the edge, and what tells (metrics/selectivity.json).
+def group_metrics(
+    seeds: Seeds, prototypes: Mapping[int, Prototypes], data: Mapping[int, GroupedData]
+) -> dict[str, Any]:
+    """How large groups and strata are, how far from the centroids, and what they share (metrics/groups.json)."""
+    first = next(iter(seeds))
+    strata = seeds[first].strata
+    distances = {
+        name: {str(seed): records.median_distance[name] for seed, records in seeds.items()}
+        for name in (*GROUPS, *strata)
+    }
+    shared = {
+        pair: {str(seed): records.shared[pair] for seed, records in seeds.items()} for pair in seeds[first].shared
+    }
+    return {
+        "groups": {
+            group: {
+                "trained": int((data[first].train.group == group).sum()),
+                "held_out": int((data[first].heldout.group == group).sum()),
+                "median_centroid_distance": distances[group],
+            }
+            for group in GROUPS
+        },
+        "strata": {
+            name: {
+                "examples": int((prototypes[first].stratum == i).sum()),
+                "median_centroid_distance": distances[name],
+            }
+            for i, name in enumerate(strata)
+        },
+        "shared_trained_images": {
+            pair: {"seeds": counts, "range": [min(counts.values()), max(counts.values())]}
+            for pair, counts in shared.items()
+        },
+    }
 
-    Delta is averaged over the later half of the branch, influence and alignment over all of its checkpoints. `groups`
-    and `selector_score` are about the exit branch; `branches` has the scores of every branch, for curvature influence
-    and for its rivals, at equal step and at equal training time.
+
+def shared_in_words(groups: Mapping[str, Any]) -> str:
+    """Which groups share trained images, and how many, from metrics/groups.json; empty where none do."""
+    trained = next(iter(groups["groups"].values()))["trained"]
+    by_range: dict[tuple[int, int], list[str]] = {}
+    for pair, counts in groups["shared_trained_images"].items():
+        fewest, most = counts["range"]
+        if most:
+            by_range.setdefault((fewest, most), []).append(pair.replace(" & ", " and ").replace("_", "-"))
+    parts = [
+        f"{', '.join(pairs)} {fewest if fewest == most else f'{fewest} to {most}'}"
+        for (fewest, most), pairs in by_range.items()
+    ]
+    return f"Of {trained} trained images a group, these share: {'; '.join(parts)}." if parts else ""
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a predictor ranks the gains: the rank correlation within a seed, over seeds.
+
+    Attributes
+    ----------
+    seeds, branch, predictor, held, when, part : what is ranked by what, see `gains` and `predictor` of gains.py
+    groups_alone : without the strata of natural examples
     """
+
+    seeds: Seeds
+    branch: str
+    predictor: str
+    held: Held
+    when: When = "before_onset"
+    part: Part = "settled"
+    groups_alone: bool = False
+
+    def pairs(self) -> list[tuple[Array, Array]]:
+        """The predictor and the gains of every group and stratum, one pair a seed."""
+        return [
+            (
+                predictor(records, self.predictor, self.branch, names, self.when),
+                gains(records, self.branch, self.held, names, self.part).to_numpy(),
+            )
+            for records in self.seeds.values()
+            for names in [self._names(records)]
+        ]
+
+    def estimate(self) -> Estimate:
+        """The mean over seeds, on Fisher's scale."""
+        return estimate([spearman(*pair) for pair in self.pairs()], correlation(self.points))
+
+    @property
+    def points(self) -> int:
+        """How many groups and strata a seed has."""
+        return len(self._names(next(iter(self.seeds.values()))))
+
+    def _names(self, records: SeedRecords) -> Sequence[str]:
+        return GROUPS if self.groups_alone else (*GROUPS, *records.strata)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The score as it stands in the metrics."""
+        return {
+            **as_dict(self.estimate(), "spearman"),
+            "points": self.points,
+            "permutation_p_value": permutation_test(self.pairs()),
+        }
+
+
+def advantage_over(rival: Score, ours: Score) -> Estimate:
+    """How much better one predictor ranks the gains than a rival: the difference of their correlations, by seed."""
+    pairs = zip(ours.pairs(), rival.pairs(), strict=True)
+    scale = plain(limit=2, grid=correlation(ours.points).grid)
+    return estimate([spearman(*one) - spearman(*other) for one, other in pairs], scale)
+
+
+#: Over what a predictor is to rank the gains, and whether that is without the strata.
+RANKED = {"groups_and_strata": False, "groups": True}
+
+
+def selectivity_metrics(seeds: Seeds) -> dict[str, Any]:
+    """Who gains from the edge, and what tells beforehand (metrics/selectivity.json).
+
+    * groups: Delta l_k of the exit branch in its settled part; influence and alignment there, at equal training time;
+    * selector: how well what was measured before onset ranks the gains, by branch and predictor; with the two-sided
+      p-value of permutations within seeds, of the mean over seeds;
+    * advantage: by how much curvature influence ranks them better than its rivals do;
+    * concurrent: the correlation with what was measured along the branch. It has seen the outcome: a description.
+    """
+    branches = compared(next(iter(seeds.values())))
     groups: dict[str, Any] = {}
     for group in GROUPS:
         groups[group] = {
-            "delta_loss": delta_interval(seeds, "exit", group, "step"),
-            "delta_loss_equal_time": delta_interval(seeds, "exit", group, "time"),
+            "delta_loss": as_dict(delta_loss_over_seeds(seeds, "exit", group, "step")),
+            "delta_loss_equal_time": as_dict(delta_loss_over_seeds(seeds, "exit", group, "time")),
         }
-        for quantity in ("curvature_influence", "alignment"):
+        for quantity, scale in SCALES.items():
             groups[group][quantity] = {
-                branch: float(np.mean([r.hessian[branch][f"{quantity}_{group}"].mean() for r in seeds.values()]))
-                for branch in ("baseline", "exit")
+                run: as_dict(estimate([late(r, run, f"{quantity}_{group}") for r in seeds.values()], scale))
+                for run in ("baseline", "exit")
             }
+
+    def scores(branch: str, name: str, when: When) -> dict[str, Any]:
+        return {
+            points: {f"equal_{h}": Score(seeds, branch, name, h, when, groups_alone=alone).as_dict() for h in HELD}
+            for points, alone in RANKED.items()
+        }
+
+    def advantages(branch: str, rival: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for points, alone in RANKED.items():
+            for held in HELD:
+                ours, other = (Score(seeds, branch, name, held, groups_alone=alone) for name in (PREDICTORS[0], rival))
+                found.setdefault(points, {})[f"equal_{held}"] = as_dict(advantage_over(other, ours))
+        return found
+
     return {
-        "groups": {
-            group: {name: as_dict(v) if isinstance(v, Interval) else v for name, v in values.items()}
-            for group, values in groups.items()
-        },
-        "selector_score": as_dict(selector_score(seeds, "exit", "curvature_influence", "step"), "spearman"),
-        "branches": {
-            branch: {
-                name: {f"equal_{h}": as_dict(selector_score(seeds, branch, name, h), "spearman") for h in HELD}
-                for name in PREDICTORS
-            }
-            for branch in compared(next(iter(seeds.values())))
-        },
-        "intervals": "95 %: Student t over seeds; the standard error of a score by a bootstrap of whole seeds",
+        "groups": groups,
+        "selector": {b: {name: scores(b, name, "before_onset") for name in PREDICTORS} for b in branches},
+        "advantage": {b: {rival: advantages(b, rival) for rival in PREDICTORS[1:]} for b in branches},
+        "concurrent": {b: {name: scores(b, name, "along_branch") for name in PREDICTORS} for b in branches},
+        "intervals": "95 %, Student t over seeds; of spearman on Fisher's scale, of alignment on that of log-odds",
         "seeds": list(seeds),
     }
 
 
-def delta_interval(seeds: Seeds, branch: str, group: str, held: Held) -> Interval:
-    """Delta l_k of one group, averaged over the later half of a branch, over seeds."""
-    return mean_interval([gains(records, branch, held)[group] for records in seeds.values()])
+def late(records: SeedRecords, run: str, column: str) -> float:
+    """Mean of what was measured at the checkpoints of the later half of a run's training time."""
+    table: pd.DataFrame = records.hessian[run]
+    time = (table["time"] - table["time"].iloc[0]).to_numpy()
+    return float(table[column][time >= time[-1] / 2 * (1 - 1e-9)].mean())
 
 
-def selector_score(seeds: Seeds, branch: str, name: str, held: Held) -> Interval:
-    """Rank correlation over (seed, group) of a predictor at the edge with Delta l_k."""
-    return clustered_spearman(_predicted_and_found(seeds, branch, name, held))
-
-
-def selector_advantage(seeds: Seeds, branch: str, rival: str) -> Interval:
-    """How much better curvature influence ranks the groups than a rival does: the difference of their scores."""
-    ours, theirs = (_predicted_and_found(seeds, branch, name, "step") for name in ("curvature_influence", rival))
-
-    def advantage(chosen: Sequence[int]) -> float:
-        return pooled_spearman(ours, chosen) - pooled_spearman(theirs, chosen)
-
-    return bootstrap_over_seeds(seeds, advantage).within(2)
-
-
-def _predicted_and_found(seeds: Seeds, branch: str, name: str, held: Held) -> dict[int, tuple[Array, Array]]:
-    return {
-        seed: (predictor(records, name, branch), gains(records, branch, held).to_numpy())
-        for seed, records in seeds.items()
-    }
+def delta_loss_over_seeds(seeds: Seeds, branch: str, group: str, held: Held) -> Estimate:
+    """Delta l_k of one group in the settled part of a branch."""
+    return estimate([gains(records, branch, held)[group] for records in seeds.values()])
 
 
 def headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The few numbers that `dvc metrics show` and `dvc exp show` print (metrics/summary.json), from the other metrics.
 
-    Gains are at equal step.
+    Gains, and the selector of groups and strata, are at equal training time; claims are those that hold after Holm's
+    correction. Printed, they are one line of 120 columns: short names, and no digits that say nothing.
     """
-    verdicts = [claim["verdict"] for claim in metrics["claims"]["claims"]]
+    verdicts = [claim["verdict_holm"] for claim in metrics["claims"]["claims"]]
+    selectivity = metrics["selectivity"]
+    selector = selectivity["selector"]["exit"][PREDICTORS[0]]["groups_and_strata"]["equal_time"]
     return {
         "t_star": metrics["edge"]["summary"]["t_star"]["mean"],
-        **{f"gain_{group}": metrics["selectivity"]["groups"][group]["delta_loss"]["mean"] for group in GROUPS},
-        "selector": metrics["selectivity"]["selector_score"]["spearman"],
+        **{
+            f"gain_{group.removesuffix('_outlier')}": selectivity["groups"][group]["delta_loss_equal_time"]["mean"]
+            for group in GROUPS
+        },
+        "selector": round(selector["spearman"], 3),
         "claims_hold": verdicts.count("holds"),
     }
 
@@ -134,21 +267,23 @@ def control_metrics(seeds: Seeds, coherent_distance: Array, random_distance: Arr
     ----------
     coherent_distance, random_distance : [m], centroid distances of the input-outliers under each displacement
     """
-    first = next(iter(seeds.values()))
+
+    def values(column: str) -> Array:
+        return np.array([records.at_alpha(column) for records in seeds.values()])
+
     at_onset: dict[str, Any] = {}
-    for quantity in ("alignment", "curvature_influence"):
-        values = {d: np.array([r.at_alpha(f"{quantity}_{d}") for r in seeds.values()]) for d in DIRECTIONS}
+    for quantity, scale in SCALES.items():
         at_onset[quantity] = {
-            **{str(d): as_dict(mean_interval(values[d])) for d in DIRECTIONS},
-            "difference": as_dict(mean_interval(values["coherent"] - values["random"])),
-            "permutation_null_median": float(np.mean([r.at_alpha(f"{quantity}_null") for r in seeds.values()])),
+            **{str(d): as_dict(estimate(values(f"{quantity}_{d}"), scale)) for d in DIRECTIONS},
+            "difference": as_dict(estimate(values(f"{quantity}_coherent") - values(f"{quantity}_random"))),
+            "permutation_null_median": as_dict(estimate(values(f"{quantity}_null"), scale)),
             "p_value": {
-                str(d): {str(seed): r.at_alpha(f"{quantity}_{d}_p_value") for seed, r in seeds.items()}
+                str(d): dict(zip(map(str, seeds), values(f"{quantity}_{d}_p_value").tolist(), strict=True))
                 for d in DIRECTIONS
             },
         }
     return {
-        "alignment_chance_level": first.at_alpha("alignment_chance"),
+        "alignment_chance_level": next(iter(seeds.values())).at_alpha("alignment_chance"),
         "at_onset": at_onset,
         "centroid_distance": {
             "median_coherent": float(np.median(coherent_distance)),
@@ -158,6 +293,7 @@ def control_metrics(seeds: Seeds, coherent_distance: Array, random_distance: Arr
     }
 
 
-def as_dict(interval: Interval, name: str = "mean") -> dict[str, float]:
-    """An interval as it stands in the metrics."""
-    return {name: interval.estimate, "low": interval.low, "high": interval.high}
+def as_dict(mean: Estimate, name: str = "") -> dict[str, Any]:
+    """A mean over seeds as it stands in the metrics; under the name of its scale's mean, or another."""
+    low, high = mean.interval()
+    return {name or mean.scale.name: mean.value, "low": low, "high": high, "seeds": mean.seeds}

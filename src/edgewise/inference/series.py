@@ -10,6 +10,7 @@ from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.groups import GROUPS
 from edgewise.inference.gains import HELD, PREDICTORS, Held, compared, delta_loss, gains, predictor, transient
 from edgewise.inference.generalisation import dominance, informative_strengths
+from edgewise.inference.intervals import LOG, Scale, fraction, plain
 from edgewise.inference.onset import second_onset
 from edgewise.inference.records import SeedRecords, Seeds, at_equal_step
 from edgewise.inference.tables import on_grid, over_seeds, since_onset
@@ -46,7 +47,8 @@ def series_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
         for branch in records[0].branches:
             names = {old: f"{branch}_{new}" if new else branch for old, new in columns.items()}
             runs = [with_base(r, kind, branch, held)[list(columns)].rename(columns=names) for r in records]
-            parts.append(over_seeds(runs))
+            scales = {new: scale_of(old) for old, new in names.items()}
+            parts.append(over_seeds(runs, scales.__getitem__))
         return pd.concat(parts, axis=1).sort_index()
 
     def by_group(kind: Kind, quantity: str, of_subspace: str = "", held: Held = "step") -> pd.DataFrame:
@@ -85,13 +87,24 @@ def series_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
         "strata": strata(seeds),
         "shared_images": pd.concat(shared_images(seed, r) for seed, r in seeds.items()).set_index("groups"),
         "centroid_correlation": by_branch("hessian", {"centroid_correlation": ""}),
-        "example_alignment": over_seeds([typical_and_atypical(r) for r in records]),
+        "example_alignment": over_seeds([typical_and_atypical(r) for r in records], lambda column: fraction()),
         "examples": examples_at_moments(records[0]),
-        "control": over_seeds([control_along_baseline(r) for r in records]),
-        "control_alpha": over_seeds([r.control.set_index("alpha")[[*CONTROL_COLUMNS, *NULL_COLUMNS]] for r in records]),
+        "control": over_seeds([control_along_baseline(r) for r in records], scale_of),
+        "control_alpha": over_seeds(
+            [r.control.set_index("alpha")[[*CONTROL_COLUMNS, *NULL_COLUMNS]] for r in records], scale_of
+        ),
         "dominance": dominance_table(seeds),
         "coupling": pd.concat(coupling(seed, r) for seed, r in seeds.items()).set_index("group"),
     }
+
+
+def scale_of(column: str) -> Scale:
+    """The scale on which a measurement is averaged over seeds, by the name that it has in the records."""
+    if "alignment" in column or column.startswith("label_probability"):
+        return fraction()
+    if "influence" in column or column.startswith("gradient_norm"):
+        return LOG
+    return plain()
 
 
 def prefix(branch: str) -> str:

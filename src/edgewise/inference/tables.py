@@ -1,12 +1,12 @@
 """Tables of several seeds as one: aligned at onset, averaged, with intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from edgewise.data.files import Array
-from edgewise.inference.intervals import mean_over_seeds
+from edgewise.inference.intervals import Scale, mean_over_seeds, plain
 
 
 def since_onset(table: pd.DataFrame, t_star: int, spacing: int = 1) -> pd.DataFrame:
@@ -30,8 +30,12 @@ def on_grid(table: pd.DataFrame, position: Array, spacing: float = 1) -> pd.Data
     return nearest_first[~nearest_first.index.duplicated()].sort_index()
 
 
-def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def over_seeds(tables: Sequence[pd.DataFrame], scale: Callable[[str], Scale] = lambda column: plain()) -> pd.DataFrame:
     """Mean and 95 % t interval of equal tables of several seeds, on the rows that all of them have.
+
+    Parameters
+    ----------
+    scale : on which a column is averaged, by its name
 
     Returns
     -------
@@ -40,10 +44,11 @@ def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     shared = tables[0].index
     for table in tables[1:]:
         shared = shared.intersection(table.index)
-    mean, low, high = mean_over_seeds(np.stack([table.loc[shared].to_numpy(float) for table in tables]))
-    columns: dict[str, np.ndarray] = {}
-    for i, name in enumerate(tables[0].columns):
-        columns |= {str(name): mean[:, i], f"{name}_low": low[:, i], f"{name}_high": high[:, i]}
+    columns: dict[str, Array] = {}
+    for name in tables[0].columns:
+        values = np.stack([table.loc[shared, name].to_numpy(float) for table in tables])
+        mean, low, high = mean_over_seeds(values, scale(str(name)))
+        columns |= {str(name): mean, f"{name}_low": low, f"{name}_high": high}
     return pd.DataFrame(columns, index=shared).sort_index()
 
 

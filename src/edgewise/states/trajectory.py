@@ -86,7 +86,8 @@ class Journal:
         arrays, about = _state_to_arrays(state)
         arrays |= {f"memory.{name}": vector.cpu().numpy() for name, vector in self.memory.items()}
         arrays["rows"] = np.array([list(row.values()) for row in self.rows])
-        about |= {"fingerprint": self.fingerprint, "columns": list(self.rows[0])}
+        kept = [step for path in _files_in(self.folder) if (step := _step_of(path)) <= state.step]
+        about |= {"fingerprint": self.fingerprint, "columns": list(self.rows[0]), "checkpoints": kept}
         write_atomically(self.folder / "snapshot.npz", pack(arrays, about))
 
     def checkpoint(self, state: State) -> None:
@@ -120,13 +121,15 @@ class Journal:
         shutil.rmtree(self.folder)
 
     def _take_up(self) -> bool:
-        """Go on from the snapshot, if there is a sound one of the same fingerprint."""
+        """Go on from the snapshot, if there is a sound one of the same fingerprint, with all checkpoints before it."""
         try:
             arrays, about = unpack((self.folder / "snapshot.npz").read_bytes())
         except (OSError, EdgewiseError):
             return False
         if about["fingerprint"] != self.fingerprint:
             return False
+        if not all((self.folder / _file_of(step)).exists() for step in about["checkpoints"]):
+            return False  # the folder was being removed
         like = self.state.theta
         self.state = _state_from_arrays(arrays, about, like)
         columns = zip(about["columns"], arrays["rows"].T, strict=True)
@@ -150,11 +153,15 @@ def manifest_of(folder: Path) -> Manifest:
     EdgewiseError
         If the run is not complete, or one of its checkpoints is missing.
     """
+    path = folder / MANIFEST
     try:
-        content = json.loads((folder / MANIFEST).read_text())
-        manifest = Manifest(content["steps"], [Leg(**leg) for leg in content["legs"]])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        content = json.loads(path.read_text())
+        steps = {kind: [int(step) for step in some] for kind, some in content["steps"].items()}
+        manifest = Manifest(steps, [Leg(**leg) for leg in content["legs"]])
+    except OSError as error:
         raise EdgewiseError(f"{folder}: holds no checkpoints of a complete run; `dvc repro` makes them") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EdgewiseError(f"{path}: damaged; `dvc repro --force` makes it again") from error
     for step in manifest.all_steps():
         checkpoint_at(folder, step)
     return manifest

@@ -16,12 +16,17 @@ if TYPE_CHECKING:  # at run time argparse's class takes no parameter
 
 CLAIMS_FILE = "metrics/claims.json"
 
+Verdict = Literal["holds", "fails", "undecided"]
+
 #: The name that DVC has for the working tree.
 WORKSPACE = "workspace"
 
 
 class JudgedClaim(BaseModel):
-    """One claim of metrics/claims.json; a number is null where the seeds give none."""
+    """One claim of metrics/claims.json; a number is null where the seeds give none.
+
+    `verdict_holm`, after the correction for many claims, and `window` are not in files of older versions.
+    """
 
     figure: str
     statement: str
@@ -29,7 +34,9 @@ class JudgedClaim(BaseModel):
     statistic: float | None
     low: float | None
     high: float | None
-    verdict: Literal["holds", "fails", "undecided"]
+    verdict: Verdict
+    verdict_holm: Verdict | None = None
+    window: Literal["same", "decides"] | None = None
 
 
 class ClaimsFile(BaseModel):
@@ -138,8 +145,14 @@ def _row(*cells: str) -> str:
 
 
 def as_cell(claim: JudgedClaim) -> str:
-    """Verdict, statistic and its interval, to two significant digits."""
+    """Verdict, statistic and its interval, to two significant digits; in brackets what takes from the verdict."""
+    limits = []
+    if claim.verdict_holm not in (None, claim.verdict):
+        limits.append(f"after Holm {claim.verdict_holm}")
+    if claim.window == "decides":
+        limits.append("the window decides")
+    verdict = f"{claim.verdict} ({'; '.join(limits)})" if limits else claim.verdict
     if claim.statistic is None:
-        return claim.verdict
+        return verdict
     interval = "none" if claim.low is None or claim.high is None else f"{claim.low:.2g}, {claim.high:.2g}"
-    return f"{claim.verdict}: {claim.statistic:.2g} [{interval}]"
+    return f"{verdict}: {claim.statistic:.2g} [{interval}]"

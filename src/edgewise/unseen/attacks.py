@@ -97,7 +97,14 @@ def calibrated_strengths(
     attacked = attack(objective, theta, pixels, params, TRIED)
     accuracy = [one.pgd_correct.double().mean().item() for one in attacked]
     left = np.array(accuracy[1:]) / max(accuracy[0], 1 / len(objective))
-    return sorted({TRIED[int(np.abs(left - wanted).argmin())] for wanted in LEFT})
+    chosen = set()
+    for wanted in LEFT:
+        distance = np.abs(left - wanted)
+        closest = np.flatnonzero(distance == distance.min())
+        # Of equals, the one next to where the accuracy falls: the weakest that are tried all leave all of it.
+        above = closest[left[closest] >= wanted]
+        chosen.add(TRIED[above[-1] if len(above) else closest[0]])
+    return sorted(chosen)
 
 
 def attack_loss(objective: Objective, outputs: Tensor, y: Tensor, maximise: Maximise) -> Tensor:

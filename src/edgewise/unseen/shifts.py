@@ -74,7 +74,7 @@ def corrupt(pixels: Tensor, corruption: str, strength: float, entropy: Sequence[
 
     Parameters
     ----------
-    seed : of the noise; the other corruptions are not random
+    entropy : seeds the noise; the other corruptions are not random
     """
     return CORRUPTIONS[corruption](pixels, strength, entropy)
 

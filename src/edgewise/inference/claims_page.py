@@ -1,0 +1,69 @@
+"""The claims as a page, metrics/claims.md."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+from edgewise.inference.intervals import CONFIDENCE
+from edgewise.inference.verdicts import Verdict
+
+#: What the columns of metrics/claims.md mean.
+LEGEND = """\
+A gain is the loss off the edge less that at the edge, in the later half of the branch; positive: the group gains from
+the edge. A claim holds where the whole 95 % interval, Student's t over seeds, has the sign that the claim says, and
+fails where it has the opposite one; of a claim with a margin (±) the 90 % interval has to lie within the margin, or
+outside. *after Holm*: the verdict after Holm's correction for the number of claims in the table. *in the transient*:
+the same statistic of gains, from onset until the oscillation has grown, with its own verdict; where that is another,
+what is said of the gain is true of its window alone. Correlations are averaged on Fisher's scale, fractions on that of
+log-odds."""
+
+
+def as_markdown(rows: Sequence[Mapping[str, Any]], seeds: int, note: str = "") -> str:
+    """The claims as a Markdown table, under a headline and over what its columns mean (metrics/claims.md)."""
+    over = f"{seeds} seed{'s' if seeds != 1 else ''}"
+    lines = [
+        in_short(rows),
+        "",
+        f"| figure | claim | paper | here, {over} | interval | p | verdict | after Holm | in the transient |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        counted = "" if row["seeds"] == seeds else f" ({row['seeds']} of the seeds)"
+        level = "" if row["confidence"] == CONFIDENCE else f" ({100 * row['confidence']:.0f} %)"
+        interval = f"[{row['low']:.3g}, {row['high']:.3g}]{level}" if row["low"] == row["low"] else "none"
+        cells = (
+            row["figure"],
+            row["statement"],
+            row["paper"],
+            f"{row['statistic']:.3g}{counted}",
+            interval,
+            f"{row['p_value']:.2g}" if row["p_value"] == row["p_value"] else "none",
+            row["verdict"],
+            row["verdict_holm"],
+            _transient_in_words(row),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", LEGEND, *(["", note] if note else [])]) + "\n"
+
+
+def _transient_in_words(row: Mapping[str, Any]) -> str:
+    if row["transient"] is None:
+        return ""
+    flag = "the window decides: " if row["window"] == "decides" else ""
+    return f"{flag}{row['transient']['statistic']:.3g}, {row['transient']['verdict']}"
+
+
+def in_short(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many claims there are of each verdict, each by itself and after the correction.
+
+    Examples
+    --------
+    >>> in_short([{"verdict": "holds", "verdict_holm": "undecided"}, {"verdict": "fails", "verdict_holm": "fails"}])
+    "2 claims: 1 hold, 1 fail, 0 undecided; after Holm's correction 0 hold, 1 fail, 1 undecided"
+    """
+
+    def counted(column: str) -> str:
+        verdicts = [row[column] for row in rows]
+        holding, failing, undecided = (verdicts.count(verdict) for verdict in get_args(Verdict))
+        return f"{holding} hold, {failing} fail, {undecided} undecided"
+
+    return f"{len(rows)} claims: {counted('verdict')}; after Holm's correction {counted('verdict_holm')}"
