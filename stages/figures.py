@@ -1,6 +1,7 @@
 """Draw the figures: all of them from the tables under plots/tables/, but for the one of images."""
 
 import io
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -10,13 +11,14 @@ from edgewise.data.files import write_atomically
 from edgewise.data.groups import Prototypes, grouped_data
 from edgewise.params import Params
 from edgewise.plotting import FIGURES as MADE_OF_TABLES
-from edgewise.plotting import IMAGES, Captions, draw, draw_images, to_png
+from edgewise.plotting import IMAGES, Captions, FigureSpec, draw, draw_images, to_png
 
 
 def main(params: Params) -> None:
     captions = run_captions(params)
-    tables = read_tables()
-    for name in MADE_OF_TABLES:
+    figures = {name: spec for name, spec in MADE_OF_TABLES.items() if has_model(params) or not spec.of_the_model}
+    tables = read_tables(figures.values())
+    for name in figures:
         write_atomically(FIGURES / f"{name}.png", to_png(draw(name, tables, captions)))
     dataset = load(DATASET, Dataset.from_bytes)
     prototypes = load(prototypes_file(params.seeds[0]), Prototypes.from_bytes)
@@ -34,9 +36,14 @@ def run_captions(params: Params) -> Captions:
     return Captions(displaced, params.seeds, params.replicate)
 
 
-def read_tables() -> dict[str, pd.DataFrame]:
-    """The tables of all figures, by name, indexed by their first column."""
-    wanted = {name for figure in MADE_OF_TABLES.values() for name in figure.needs}
+def has_model(params: Params) -> bool:
+    """Whether the theory stage has a model of the optimiser."""
+    return params.optimizer.name == "gd"
+
+
+def read_tables(figures: Iterable[FigureSpec]) -> dict[str, pd.DataFrame]:
+    """The tables of the figures, by name, indexed by their first column."""
+    wanted = {name for figure in figures for name in figure.needs}
     contents = {name: read(TABLES / f"{name}.csv") for name in sorted(wanted)}
     return {name: pd.read_csv(io.BytesIO(content), index_col=0) for name, content in contents.items()}
 

@@ -23,6 +23,7 @@ from edgewise.inference.metrics import (
     selectivity_metrics,
     shared_in_words,
 )
+from edgewise.inference.predictions import prediction_tables, theory_metrics
 from edgewise.inference.records import SeedRecords, Setting, over_iterates
 from edgewise.inference.series import series_tables
 from edgewise.params import Params
@@ -48,13 +49,15 @@ def main(params: Params) -> None:
         "ood": ood_metrics(seeds),
         "robustness": robustness_metrics(seeds),
         "selectivity": selectivity_metrics(seeds),
+        "theory": theory_metrics(seeds),
     }
     metrics["summary"] = headline(metrics)
     for name, content in metrics.items():
         write_json(METRICS / f"{name}.json", content)
     counted = in_short(claims)
     (METRICS / "claims.md").write_text(as_markdown(claims, len(seeds), shared_in_words(metrics["groups"])))
-    for name, table in (geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds)).items():
+    tables = geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds) | prediction_tables(seeds)
+    for name, table in tables.items():
         write_table(TABLES / f"{name}.csv", table)
     print(f"{METRICS / 'claims.md'}: {counted}")
 
@@ -139,6 +142,7 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
         strata=strata,
         median_distance={name: float(np.median(some)) for name, some in distances.items()},
         shared=prototypes.shared(),
+        edge_flow=table("base", "edge_flow"),
         control=over_iterates(table("base", "control"), ["alpha"]),
         robustness={
             branch: over_iterates(table(branch, "robustness"), ["step", "norm", *CONDITIONS["robustness"]])

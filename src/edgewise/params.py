@@ -184,6 +184,13 @@ class BranchParams(Section):
         return self
 
 
+class TheoryParams(Section):
+    """The model of the edge that predicts who gains."""
+
+    #: Substeps of edge flow for a step of gradient descent.
+    substeps: Annotated[int, Field(ge=1, le=100)] = 2
+
+
 class HessianParams(Section):
     """Accuracy of the eigenpairs."""
 
@@ -299,6 +306,7 @@ class Params(Section):
     edge: EdgeParams = EdgeParams()
     branch: BranchParams = BranchParams()
     hessian: HessianParams = HessianParams()
+    theory: TheoryParams = TheoryParams()
     control: ControlParams = ControlParams()
     robustness: RobustnessParams = RobustnessParams()
     ood: OodParams = OodParams()

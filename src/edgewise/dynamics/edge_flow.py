@@ -6,9 +6,9 @@ a = grad L(c + r u), b = grad L(c - r u), h = (a - b) / (2 r) and s = u . h, the
 
     dc/dt = -lr (a + b) / 2,
 
-and a unit of time multiplies r by |lr s - 1| and turns u towards (lr h - u) / (lr s - 1): delta follows the sign-flipped
-step delta -> -(1 - lr H) delta. Time is in steps. There are two gradients a substep and no third derivative, so the
-model is defined on ReLU networks, where derivatives of the Hessian miss the kinks.
+and a unit of time multiplies r by |lr s - 1| and turns u towards (lr h - u) / (lr s - 1): delta follows the step
+delta -> (1 - lr H) delta, but for its sign. Time is in steps. There are two gradients a substep and no third
+derivative, so the model is defined on ReLU networks, where derivatives of the Hessian miss the kinks.
 
 It starts from two consecutive iterates and sees nothing later. Predicted are the losses, averaged over both sides, the
 curvature s and the amplitude r.
@@ -46,7 +46,7 @@ class Oscillation:
     @property
     def amplitude(self) -> float:
         """r, the length of the half-step."""
-        return self.half_step.norm().item()
+        return float(self.half_step.norm())
 
 
 def edge_flow(
@@ -76,7 +76,7 @@ def edge_flow(
         for substep in range(substeps):
             if substep:
                 sides = _sides(objective, at)
-            at = _advance(at, *(side.gradient for side in sides), lr, 1 / substeps)
+            at = _advance(at, sides[0].gradient, sides[1].gradient, lr, 1 / substeps)
             if not bool(at.centre.isfinite().all()):
                 raise DivergenceError(f"optimizer.lr: was {lr:g}; edge flow diverged {step + 1} steps after onset")
         step += 1

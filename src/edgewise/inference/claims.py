@@ -13,8 +13,9 @@ from edgewise.data.files import Array
 from edgewise.data.groups import GROUPS
 from edgewise.inference.gains import HELD, PREDICTORS, Held, Part, gains, predictor
 from edgewise.inference.generalisation import advantages, dominance, informative_strengths
-from edgewise.inference.intervals import Estimate, correlation, estimate, fraction, plain
+from edgewise.inference.intervals import Estimate, correlation, estimate, fraction, plain, spearman
 from edgewise.inference.metrics import Score, advantage_over, late
+from edgewise.inference.predictions import reference, right_signs, settled
 from edgewise.inference.records import SeedRecords, Seeds
 from edgewise.inference.verdicts import Claim, Statistic, in_both_parts, of_gains, per_seed, ranked, table_of
 from edgewise.params import Params
@@ -83,6 +84,27 @@ def signs_told_by(name: str, held: Held) -> Statistic:
         return estimate([each.mean() for each in right], fraction(len(right[0])))
 
     return in_both_parts(found)
+
+
+def signs_predicted(seeds: Seeds) -> Estimate:
+    """The fraction of groups and strata whose gain has the sign that edge flow predicts."""
+    return estimate(right_signs(seeds), fraction(len(GROUPS) + len(next(iter(seeds.values())).strata)))
+
+
+def edge_flow_better_than(rival: str) -> Statistic:
+    """How much better edge flow ranks the gains than what was measured before onset, over groups and strata."""
+
+    def found(seeds: Seeds) -> Estimate:
+        differences: list[float] = []
+        names: tuple[str, ...] = ()
+        for records in seeds.values():
+            names = (*GROUPS, *records.strata)
+            measured, predicted = settled(records, names)
+            other = predictor(records, rival, reference(records), names)
+            differences.append(spearman(measured, predicted) - spearman(measured, other))
+        return estimate(differences, plain(limit=2, grid=correlation(len(names)).grid))
+
+    return Statistic(found)
 
 
 def fading_of_the_input_outliers(records: SeedRecords) -> float:
@@ -165,6 +187,11 @@ def mse(params: Params) -> bool:
 def ce(params: Params) -> bool:
     """Whether the setting is that of figure 7."""
     return coherent(params) and params.loss == "ce"
+
+
+def gradient_descent(params: Params) -> bool:
+    """Whether there is a model of the optimiser at the edge."""
+    return params.optimizer.name == "gd"
 
 
 def mse_at(alpha: float) -> Callable[[Params], bool]:
@@ -356,6 +383,24 @@ CLAIMS = [
         )
         for rival in PREDICTORS[1:]
         for held in HELD
+    ),
+    Claim(
+        "theory",
+        "edge flow, started at onset, predicts who gains (fraction of groups and strata whose gain has the predicted"
+        " sign, against 1/2), at equal training time",
+        Statistic(signs_predicted),
+        null=0.5,
+        applies=gradient_descent,
+    ),
+    *(
+        Claim(
+            "theory",
+            f"edge flow ranks the gains better than {rival.replace('_', ' ')} before onset does, at equal training"
+            " time",
+            edge_flow_better_than(rival),
+            applies=gradient_descent,
+        )
+        for rival in PREDICTORS[:3]
     ),
 ]
 

@@ -50,6 +50,7 @@ class SeedRecords:
     strata : the names of the strata of natural examples, tracked beside the groups
     median_distance : median centroid distance by group and stratum
     shared : trained images in common, by pair of groups
+    edge_flow : the losses that edge flow predicts along the baseline; no losses where there is no model
     control : at onset, by displacement
     robustness : by branch, columns step, time, subset, norm, attack, epsilon, examples, accuracy
     ood : by branch, columns step, time, shift, strength, examples, loss, accuracy
@@ -63,6 +64,7 @@ class SeedRecords:
     strata: tuple[str, ...]
     median_distance: Mapping[str, float]
     shared: Mapping[str, int]
+    edge_flow: pd.DataFrame
     control: pd.DataFrame
     robustness: Mapping[str, pd.DataFrame]
     ood: Mapping[str, pd.DataFrame]

@@ -40,10 +40,12 @@ class FigureSpec:
     ----------
     function : draws the figure from its tables
     needs : the tables that the function reads, by name, each with the columns that must be there
+    of_the_model : whether the figure is one of the model of the edge, which not every optimiser has
     """
 
     function: Callable[[Tables, Captions], Figure]
     needs: dict[str, list[str]]
+    of_the_model: bool = False
 
 
 def _by_group(branches: Sequence[str]) -> list[str]:
@@ -106,6 +108,14 @@ FIGURES = {
             "coupling": ["step", "curvature_influence", "sharpness_coupling", "sharpness_coupling_over_step"],
             "selector": ["name", "kind", "coupling", "coupling_over_step", "gain_time"],
         },
+    ),
+    "figure_edge_flow": FigureSpec(
+        points.edge_flow,
+        {
+            "predicted_gains": ["name", "kind", "measured", "predicted"],
+            "prediction": [f"{kind}_{group}" for kind in ("measured", "predicted") for group in GROUPS],
+        },
+        of_the_model=True,
     ),
     "figure_group_loss": FigureSpec(over_training.group_loss, {"group_loss": GROUP_COLUMNS}),
     "figure_selector": FigureSpec(

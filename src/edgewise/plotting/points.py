@@ -10,14 +10,16 @@ from scipy import stats
 
 from edgewise.data.files import Array
 from edgewise.data.groups import GROUPS
-from edgewise.plotting.curves import plain_log_ticks
+from edgewise.plotting.curves import draw_curves, mark_zero, plain_log_ticks
 from edgewise.plotting.style import (
     BLACK,
     COLORS,
     DISTANCE_LABEL,
     EXAMPLE_ALIGNMENT_LABEL,
+    GREY,
     INFLUENCE_LABEL,
     RULE_COLOR,
+    TIME_LABEL,
     Captions,
     CurveStyle,
     Tables,
@@ -147,6 +149,37 @@ def selector(tables: Tables, captions: Captions) -> Figure:
         panel.set(xscale="log", xlabel=f"{INFLUENCE_LABEL} before onset", ylabel="settled Δℓ$_k$")
         plain_log_ticks(panel.xaxis)
         panel.set_title(f"gain at equal {held}")
+    return figure
+
+
+def edge_flow(tables: Tables, captions: Captions) -> Figure:
+    """Gains measured against gains predicted by edge flow, and both over training time, group by group."""
+    entries = [marker_entry(COLORS[group], in_words(group)) for group in GROUPS]
+    entries += [marker_entry(COLORS["natural"], "strata of natural examples", "D")]
+    entries += [legend_entry(CurveStyle(GREY), "measured"), legend_entry(CurveStyle(BLACK, "--"), "predicted")]
+    caption = (
+        "Edge flow starts from the two iterates at onset and sees nothing later; nothing is fitted. Above zero the"
+        f" group gains from the edge, at equal training time. {captions.every_seed}"
+    )
+    title = "Who gains from the edge, measured and predicted"
+    figure, panels = new_figure((2, 3), title, caption, entries, panel_size=(3.9, 3.4))
+    points, over_time = tables["predicted_gains"], tables["prediction"]
+    panel = panels[0, 0]
+    _draw_named(panel, points, "predicted", "measured")
+    ends = points[["predicted", "measured"]].to_numpy()
+    panel.plot([ends.min(), ends.max()], [ends.min(), ends.max()], color=RULE_COLOR, linewidth=1, zorder=1.5)
+    panel.set(xlabel="predicted settled Δℓ$_k$", ylabel="measured settled Δℓ$_k$")
+    panel.set_title("every group, stratum and seed")
+    for panel, group in zip(panels.flat[1:], GROUPS, strict=False):
+        styles = {
+            f"measured_{group}": CurveStyle(COLORS[group]),
+            f"predicted_{group}": CurveStyle(BLACK, "--", band=False),
+        }
+        draw_curves(panel, over_time, styles, within=[0])
+        mark_zero(panel)
+        panel.set_title(in_words(group), color=COLORS[group])
+        panel.set(xlabel=TIME_LABEL, ylabel="Δℓ$_k$")
+    panels[1, 2].remove()
     return figure
 
 

@@ -1,0 +1,139 @@
+"""Edge flow's prediction of who gains, beside what was measured.
+
+It is started from the pair of iterates at onset and sees nothing later. Predicted is the loss along the baseline; the
+loss away from the edge is that of gradient flow where the branch was run, else of the exit branch.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from edgewise.data.files import Array
+from edgewise.data.groups import GROUPS
+from edgewise.inference.gains import delta_loss, two_step_average
+from edgewise.inference.intervals import correlation, estimate, fraction, spearman
+from edgewise.inference.metrics import as_dict
+from edgewise.inference.records import SeedRecords, Seeds
+from edgewise.inference.tables import over_seeds, second_half
+
+#: The relative error up to which a prediction counts as following the run.
+FOLLOWS = 0.1
+
+
+def has_prediction(seeds: Seeds) -> bool:
+    """Whether there is a model of the optimiser, and so a prediction."""
+    return all("loss" in records.edge_flow for records in seeds.values())
+
+
+def reference(records: SeedRecords) -> str:
+    """The branch away from the edge that the baseline is compared with: gradient flow, or the exit branch."""
+    return "flow" if "flow" in records.branches else "exit"
+
+
+def predicted_delta_loss(records: SeedRecords, names: Sequence[str] = GROUPS) -> pd.DataFrame:
+    """Delta l_k(t) at equal training time, with edge flow in place of the baseline; indexed as `gains.delta_loss`."""
+    away, predicted = records.steps[reference(records)], records.edge_flow
+    columns = [f"loss_{name}" for name in names]
+    time = two_step_average((away["time"] - away["time"].iloc[0]).to_numpy())
+    losses = two_step_average(away[columns].to_numpy())
+    at = predicted["time"].to_numpy()
+    covered = at <= time[-1] * (1 + 1e-9)
+    found = [np.interp(at[covered], time, losses[:, i]) for i in range(len(columns))]
+    values = np.stack(found, axis=1) - predicted[columns].to_numpy()[covered]
+    return pd.DataFrame(values, columns=list(names), index=pd.RangeIndex(len(values), name="step"))
+
+
+def both(records: SeedRecords, names: Sequence[str] = GROUPS) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Delta l_k(t) at equal training time as measured and as predicted, on the times that both have."""
+    measured, predicted = delta_loss(records, reference(records), "time", names), predicted_delta_loss(records, names)
+    shared = measured.index.intersection(predicted.index)
+    return measured.loc[shared], predicted.loc[shared]
+
+
+def error_over_time(records: SeedRecords) -> pd.Series:
+    """|predicted - measured| / |measured|, the lengths of the vectors of the groups' Delta l_k, at every time."""
+    measured, predicted = both(records)
+    return pd.Series(
+        np.linalg.norm(predicted - measured, axis=1) / np.linalg.norm(measured, axis=1), index=measured.index
+    )
+
+
+def follows_until(records: SeedRecords) -> int:
+    """The first step at which the error is above `FOLLOWS`; the horizon if it never is."""
+    error = error_over_time(records)
+    beyond = error.index[error.to_numpy() > FOLLOWS]
+    return int(beyond[0]) if len(beyond) else int(error.index[-1]) + 1
+
+
+def settled(records: SeedRecords, names: Sequence[str]) -> tuple[Array, Array]:
+    """Measured and predicted gains [names] of the settled part."""
+    measured, predicted = both(records, names)
+    return second_half(measured).mean().to_numpy(), second_half(predicted).mean().to_numpy()
+
+
+def theory_metrics(seeds: Seeds) -> dict[str, Any]:
+    """How well edge flow predicts who gains (metrics/theory.json), at equal training time.
+
+    * groups: settled gains measured and predicted, and the mean error of the settled part relative to the mean size of
+      the gain there;
+    * rank_correlation, linear_correlation, right_signs: over groups and strata, within a seed;
+    * follows_until: the first step at which the error of the four gains together is above 10 %;
+    * sharpness_ratio: the curvature along the predicted oscillation in the settled part, over the threshold.
+    """
+    if not has_prediction(seeds):
+        return {"edge_flow": None, "reason": "edge flow is a model of gradient descent (optimizer.name gd) alone"}
+    records = list(seeds.values())
+    groups: dict[str, Any] = {}
+    pairs = [both(r) for r in records]
+    for group in GROUPS:
+        late = [(second_half(measured)[group], second_half(predicted)[group]) for measured, predicted in pairs]
+        groups[group] = {
+            "measured": as_dict(estimate([float(m.mean()) for m, _ in late])),
+            "predicted": as_dict(estimate([float(p.mean()) for _, p in late])),
+            "relative_error": as_dict(estimate([float((p - m).abs().mean() / m.abs().mean()) for m, p in late])),
+        }
+    points = [settled(r, (*GROUPS, *r.strata)) for r in records]
+    count = len(points[0][0])
+    return {
+        "edge_flow": {
+            "reference": reference(records[0]),
+            "groups": groups,
+            "rank_correlation": as_dict(estimate([spearman(m, p) for m, p in points], correlation(count))),
+            "linear_correlation": [float(np.corrcoef(m, p)[0, 1]) for m, p in points],
+            "right_signs": as_dict(estimate(right_signs(seeds), fraction(count))),
+            "follows_until": as_dict(estimate([float(follows_until(r)) for r in records])),
+            "sharpness_ratio": as_dict(
+                estimate([float(second_half(r.edge_flow)["sharpness"].mean() / r.setting.threshold) for r in records])
+            ),
+        },
+        "seeds": list(seeds),
+    }
+
+
+def right_signs(seeds: Seeds) -> list[float]:
+    """For each seed the fraction of groups and strata whose settled gain has the predicted sign."""
+    points = [settled(r, (*GROUPS, *r.strata)) for r in seeds.values()]
+    return [float((np.sign(m) == np.sign(p)).mean()) for m, p in points]
+
+
+def prediction_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
+    """The tables under plots/tables/ that show the prediction: over time, and a row a seed and group or stratum.
+
+    None where there is no model.
+    """
+    if not has_prediction(seeds):
+        return {}
+    records = list(seeds.values())
+    over_time = []
+    for r in records:
+        measured, predicted = both(r)
+        over_time.append(pd.concat([measured.add_prefix("measured_"), predicted.add_prefix("predicted_")], axis=1))
+    rows = []
+    for seed, r in seeds.items():
+        names = (*GROUPS, *r.strata)
+        for name, measured, predicted in zip(names, *settled(r, names), strict=True):
+            kind = "group" if name in GROUPS else "stratum"
+            rows.append({"seed": seed, "name": name, "kind": kind, "measured": measured, "predicted": predicted})
+    return {"prediction": over_seeds(over_time), "predicted_gains": pd.DataFrame(rows).set_index("seed")}
