@@ -9,6 +9,7 @@ from common import checkpoints_folder, records_folder, stage
 from edgewise.data.files import pack, write_atomically, write_rows
 from edgewise.dynamics.edge import measure_sharpness
 from edgewise.dynamics.eigen import EigenTracker
+from edgewise.measures.decomposition import decompose
 from edgewise.measures.selectivity import measure_examples, measure_groups, rank_correlation
 from edgewise.params import Params
 from edgewise.states.trajectory import manifest_of
@@ -26,12 +27,14 @@ def main(params: Params, seed: int, run: str) -> None:
     distance = experiment.data.train.distance[: len(natural)]
     tracker = EigenTracker(objective, params.hessian.top_k, tolerance=params.hessian.tolerance)
 
-    rows = []
+    rows, splits = [], []
     examples = defaultdict(list)
     steps = manifest_of(checkpoints_folder(seed, run)).all_steps()
     for step in tqdm(steps, desc=f"hessian {run}", unit="pair", disable=None):
         optimizer, pair = experiment.pair(run, step)
-        half_step = (pair[1].theta - pair[0].theta).norm().item() / 2
+        first, second = (state.theta for state in pair)
+        splits.append({"step": step, "time": pair[0].time, **decompose(objective, first, second, experiment.tracked)})
+        half_step = (second - first).norm().item() / 2
         for iterate, at in enumerate(pair):
             pairs = tracker.measure(at.theta, optimizer.preconditioner(at, objective.gradient(at.theta)))
             sharpness = measure_sharpness(objective, optimizer, at, pairs)
@@ -63,6 +66,7 @@ def main(params: Params, seed: int, run: str) -> None:
         examples[name] = [row[name] for row in rows]
     records = records_folder(seed, run)
     write_rows(records / "hessian.csv", rows)
+    write_rows(records / "decomposition.csv", splits)
     write_atomically(records / "examples.npz", pack({k: np.array(v) for k, v in examples.items()}, {"run": run}))
 
 

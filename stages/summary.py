@@ -142,6 +142,7 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
         strata=strata,
         median_distance={name: float(np.median(some)) for name, some in distances.items()},
         shared=prototypes.shared(),
+        decomposition=table("baseline", "decomposition"),
         edge_flow=table("base", "edge_flow"),
         control=over_iterates(table("base", "control"), ["alpha"]),
         robustness={

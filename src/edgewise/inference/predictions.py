@@ -60,6 +60,25 @@ def error_over_time(records: SeedRecords) -> pd.Series:
     )
 
 
+def split_delta_loss(records: SeedRecords, names: Sequence[str] = GROUPS) -> pd.DataFrame:
+    """Delta l_k(t) at equal training time as path - oscillation, at the baseline's checkpoints.
+
+    path_<name> is the loss away from the edge less that at the centre of the oscillation: where the edge leads;
+    oscillation_<name> is what the oscillation adds at the edge. Indexed by steps since onset.
+    """
+    whole = delta_loss(records, reference(records), "time", names)
+    at_edge = two_step_average(records.steps["baseline"][[f"loss_{name}" for name in names]].to_numpy())
+    steps = records.decomposition["step"] - records.t_star
+    table = records.decomposition.set_index(pd.Index(steps, name="step"))
+    table = table.loc[table.index.intersection(whole.index)]
+    columns = {}
+    for i, name in enumerate(names):
+        away = whole.loc[table.index, name] + at_edge[table.index, i]
+        columns[f"path_{name}"] = away - table[f"centre_loss_{name}"]
+        columns[f"oscillation_{name}"] = table[f"oscillation_cost_{name}"]
+    return pd.DataFrame(columns)
+
+
 def follows_until(records: SeedRecords) -> int:
     """The first step at which the error is above `FOLLOWS`; the horizon if it never is."""
     error = error_over_time(records)
@@ -121,11 +140,12 @@ def right_signs(seeds: Seeds) -> list[float]:
 def prediction_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
     """The tables under plots/tables/ that show the prediction: over time, and a row a seed and group or stratum.
 
-    None where there is no model.
+    Where there is no model there is the split of the measured Delta l_k alone.
     """
-    if not has_prediction(seeds):
-        return {}
     records = list(seeds.values())
+    tables = {"decomposition": over_seeds([split_delta_loss(r) for r in records])}
+    if not has_prediction(seeds):
+        return tables
     over_time = []
     for r in records:
         measured, predicted = both(r)
@@ -136,4 +156,4 @@ def prediction_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
         for name, measured, predicted in zip(names, *settled(r, names), strict=True):
             kind = "group" if name in GROUPS else "stratum"
             rows.append({"seed": seed, "name": name, "kind": kind, "measured": measured, "predicted": predicted})
-    return {"prediction": over_seeds(over_time), "predicted_gains": pd.DataFrame(rows).set_index("seed")}
+    return tables | {"prediction": over_seeds(over_time), "predicted_gains": pd.DataFrame(rows).set_index("seed")}

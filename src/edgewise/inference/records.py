@@ -50,6 +50,7 @@ class SeedRecords:
     strata : the names of the strata of natural examples, tracked beside the groups
     median_distance : median centroid distance by group and stratum
     shared : trained images in common, by pair of groups
+    decomposition : of the baseline's two-step averages at its checkpoints, see measures/decomposition.py
     edge_flow : the losses that edge flow predicts along the baseline; no losses where there is no model
     control : at onset, by displacement
     robustness : by branch, columns step, time, subset, norm, attack, epsilon, examples, accuracy
@@ -64,6 +65,7 @@ class SeedRecords:
     strata: tuple[str, ...]
     median_distance: Mapping[str, float]
     shared: Mapping[str, int]
+    decomposition: pd.DataFrame
     edge_flow: pd.DataFrame
     control: pd.DataFrame
     robustness: Mapping[str, pd.DataFrame]

@@ -109,6 +109,10 @@ FIGURES = {
             "selector": ["name", "kind", "coupling", "coupling_over_step", "gain_time"],
         },
     ),
+    "figure_decomposition": FigureSpec(
+        over_training.decomposition,
+        {"decomposition": [f"{part}_{group}" for part in ("path", "oscillation") for group in GROUPS]},
+    ),
     "figure_edge_flow": FigureSpec(
         points.edge_flow,
         {

@@ -258,6 +258,31 @@ def _draw_points(
         panel.plot([at], [value], color=color, marker=CLASS_STYLES[label][1], markersize=6, linestyle="")
 
 
+def decomposition(tables: Tables, captions: Captions) -> Figure:
+    """Δℓ_k over training time as where the edge leads, less what the oscillation costs, group by group."""
+    table = tables["decomposition"].copy()
+    entries = [
+        legend_entry(CurveStyle(GREY), "Δℓ"),
+        legend_entry(CurveStyle(GREY, "--"), "path: loss away − loss at the centre of the oscillation"),
+        legend_entry(CurveStyle(GREY, ":"), "− oscillation: what it adds at the edge"),
+    ]
+    caption = f"Baseline, at its checkpoints; at equal training time. {captions.mean}"
+    figure, panels = new_figure((2, 2), "What the edge costs a group, and where it leads", caption, entries)
+    for panel, group in zip(panels.flat, GROUPS, strict=True):
+        table["cost"] = -table[f"oscillation_{group}"]
+        table["whole"] = table[f"path_{group}"] + table["cost"]
+        styles = {
+            "whole": CurveStyle(COLORS[group], linewidth=2.2),
+            f"path_{group}": CurveStyle(COLORS[group], "--"),
+            "cost": CurveStyle(COLORS[group], ":"),
+        }
+        draw_curves(panel, table, styles, within=[0])
+        mark_zero(panel)
+        panel.set_title(in_words(group), color=COLORS[group])
+        panel.set(xlabel=TIME_LABEL, ylabel="Δℓ$_k$")
+    return figure
+
+
 def alignment(tables: Tables, captions: Captions) -> Figure:
     """cos²θ_k along the baseline and the exit branch, above the sharpness of each (figure 5).
 

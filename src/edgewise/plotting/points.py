@@ -19,7 +19,6 @@ from edgewise.plotting.style import (
     GREY,
     INFLUENCE_LABEL,
     RULE_COLOR,
-    TIME_LABEL,
     Captions,
     CurveStyle,
     Tables,
@@ -178,7 +177,7 @@ def edge_flow(tables: Tables, captions: Captions) -> Figure:
         draw_curves(panel, over_time, styles, within=[0])
         mark_zero(panel)
         panel.set_title(in_words(group), color=COLORS[group])
-        panel.set(xlabel=TIME_LABEL, ylabel="Δℓ$_k$")
+        panel.set(xlabel="time since t*, in steps of size η", ylabel="Δℓ$_k$")
     panels[1, 2].remove()
     return figure
 
