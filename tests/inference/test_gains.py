@@ -140,6 +140,10 @@ def test_on_a_quadratic_the_transient_lasts_until_the_walls_are_as_far_as_they_a
     assert transient(one) == int(np.ceil(expected))
 
 
+def test_the_transient_is_at_least_a_tenth_of_the_steps_even_where_the_oscillation_has_long_grown():
+    assert transient(quadratic(0.9, 0.5, 40)) == 4
+
+
 @pytest.mark.parametrize(
     ("branch", "at_edge", "away", "first"),
     [

@@ -1,8 +1,8 @@
 """Who gains from the edge: differences of loss between branches, and what may predict them.
 
 Two comparisons: at equal step, within the first `steps` steps of each branch, and at equal training time, over all of
-it. In each, the branch is *settled* in the later half; before the oscillation has grown it is in the *transient*, which
-lasts until the amplitude of the oscillation first reaches its mean over the later half (`transient`).
+it. In each, the branch is *settled* in the later half. The *transient* lasts until the oscillation has grown, and at least
+a tenth of the time (`transient`): what the edge does to a group takes longer to build up than the oscillation does.
 """
 
 from collections.abc import Sequence
@@ -57,10 +57,15 @@ def delta_loss(records: SeedRecords, branch: str, held: Held, names: Sequence[st
 
 
 def transient(records: SeedRecords) -> int:
-    """Steps from onset until the amplitude of the baseline's oscillation first reaches its mean over the later half."""
+    """Steps from onset to the end of the transient.
+
+    It ends where the amplitude of the baseline's oscillation first reaches its mean over the later half, but not before
+    a tenth of the steps.
+    """
     amplitude = records.steps["baseline"]["oscillation"].to_numpy()[1:]
     level = amplitude[len(amplitude) // 2 :].mean()
-    return int(np.flatnonzero(amplitude >= level)[0]) + 1
+    grown = int(np.flatnonzero(amplitude >= level)[0]) + 1
+    return max(grown, len(amplitude) // 10)
 
 
 def gains(

@@ -145,7 +145,7 @@ def moments(seeds: Seeds) -> pd.DataFrame:
     One row a seed, columns:
 
     t_star : steps from initialisation
-    transient : steps from onset until the baseline's oscillation has the mean amplitude of its later half
+    transient : steps from onset to the end of the transient (`gains.transient`)
     t_star_star : steps from onset until the exit branch reaches its own threshold; empty if it never does
     t_star_star_equal_time : the same as training time, in steps of the baseline
     """
