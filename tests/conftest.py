@@ -32,7 +32,9 @@ TINY = {
     "model": {"width": 16, "init_scale": 0.5},
     "optimizer": {"lr": 0.08},
     "edge": {"sharpness_every": 10, "max_steps": 500},
-    "branch": {"steps": 30, "checkpoint_every": 10},
+    "branch": {"steps": 30, "checkpoint_every": 10, "enter_step": 10},
+    "control": {"alphas": [0, 3], "draws": 20},
+    "robustness": {"epsilons": [8, 32], "steps": 3, "restarts": 1, "examples": 30},
     "compute": {"device": "cpu"},
 }
 

@@ -5,13 +5,15 @@ Two copies of the repository are made for the whole file, and the tests go on fr
 bottom: the first goes through several experiments, the second through one, which is then displayed.
 """
 
+import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ import yaml
 from conftest import TINY
 
 from edgewise.params import parse_params
+from edgewise.plotting import FIGURES, IMAGES
 
 
 class Repository:
@@ -27,8 +30,8 @@ class Repository:
     def __init__(self, source: Path, folder: Path) -> None:
         self.folder = folder
         self.first: set[str] = set()
-        self.varied: set[str] = set()
         self.outcome: dict[str, bytes] = {}
+        self.digests: dict[str, str] = {}
         self.environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -48,9 +51,8 @@ class Repository:
             if (source / name).is_file() and not name.startswith(("metrics/", "plots/", "dvc.lock")):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source / name, folder / name)
-        params = parse_params(yaml.safe_dump({**TINY, "seeds": [0]})).model_dump(
-            mode="json"
-        )  # DVC needs every key to be there
+        # DVC needs every key to be there.
+        params = parse_params(yaml.safe_dump({**TINY, "seeds": [0]})).model_dump(mode="json")
         (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
         self.git("init", "--quiet")
         for key, value in (("user.name", "a test"), ("user.email", "test@example.org"), ("commit.gpgsign", "false")):
@@ -88,23 +90,39 @@ class Repository:
         files = sorted(path for folder in ("metrics", "plots") for path in (self.folder / folder).rglob("*.*"))
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
 
+    def data(self) -> dict[str, str]:
+        """A digest of every file under data/, journals too."""
+        files = sorted(path for path in (self.folder / "data").rglob("*") if path.is_file())
+        return {str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
     def is_up_to_date(self) -> bool:
         return "Data and pipelines are up to date" in self.dvc("status")
 
 
 @pytest.fixture(scope="module")
-def pipelines(repository, tmp_path_factory) -> list[Repository]:
+def workers() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def pipelines(repository, workers, tmp_path_factory) -> list[Repository]:
     """Two repositories in different folders, in each of which `dvc repro` has run once (both at the same time)."""
 
     def reproduced(folder: Path) -> Repository:
         made = Repository(repository, folder)
         made.first = made.ran("repro")
-        made.outcome = made.results()
+        made.outcome, made.digests = made.results(), made.data()
         made.commit()
         return made
 
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(reproduced, [tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("another")]))
+    return list(workers.map(reproduced, [tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("another")]))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def experiment(pipelines, workers) -> "Future[set[str]]":
+    """The stages that one experiment runs in the second repository, meanwhile."""
+    return workers.submit(pipelines[1].ran, "exp", "run", "-S", "alpha=10")
 
 
 @pytest.fixture
@@ -160,50 +178,88 @@ def test_what_an_undeclared_seed_left_is_removed_by_the_stage_runs_alone(pipelin
     assert pipeline.is_up_to_date()
 
 
+def test_a_checkpoint_that_is_damaged_in_the_workspace_comes_back_from_the_cache(pipeline):
+    """A published checkpoint begins as a link to its journal's; DVC has made it a file of its own."""
+    before = pipeline.data()
+    (path, *_) = sorted((pipeline.folder / "data/checkpoints/seed-0/exit").glob("step-*.npz"))[1:]
+    path.chmod(0o644)
+    path.write_bytes(b"damaged")
+    damaged = {name for name, digest in pipeline.data().items() if digest != before[name]}
+    assert damaged == {path.relative_to(pipeline.folder).as_posix()}
+    assert pipeline.ran("repro") == set()
+    assert pipeline.data() == before
+    assert pipeline.is_up_to_date()
+
+
 def test_two_folders_have_the_same_bytes(pipelines):
     one, another = pipelines
     assert one.outcome == another.outcome
-    for name in ("dataset.npz", "prototypes.npz"):
-        assert (one.folder / "data" / name).read_bytes() == (another.folder / "data" / name).read_bytes()
-    files = [path.relative_to(one.folder) for path in (one.folder / "data").rglob("*") if path.is_file()]
-    assert len(files) > 20
-    assert all((one.folder / path).read_bytes() == (another.folder / path).read_bytes() for path in files)
+    assert {"data/dataset.npz", "data/prototypes/seed-0.npz", "data/strengths.json"} <= set(one.digests)
+    assert len(one.digests) > 20
+    assert one.digests == another.digests
+
+
+#: The stages after the runs of seeds and branches.
+OF_ALL = {"runs", "verification", "summary", "figures"}
 
 
 def test_a_new_seed_runs_that_seed_alone_and_back_again_gives_the_same_bytes(pipeline):
     everything = every_stage(pipeline, [0, 1])
     ran = pipeline.ran("exp", "run", "-S", "seeds=[0,1]")
-    assert of_seed(everything, 1) <= ran
-    assert {stage.split("@")[0] for stage in ran - of_seed(everything, 1)} >= {"summary"}
-    assert all("@" not in stage for stage in ran - of_seed(everything, 1)), ran
-    assert "dataset" not in ran
-    assert "prototypes" not in ran
+    assert ran == of_seed(everything, 1) | OF_ALL
+    assert {"dataset", "strengths", "prototypes@0"} & ran == set()
     assert pipeline.results().keys() == pipeline.outcome.keys()
     assert pipeline.results()["metrics/edge.json"] != pipeline.outcome["metrics/edge.json"]
 
     ran = pipeline.ran("exp", "run", "-S", "seeds=[0]")
     assert all("@" not in stage for stage in ran)
+    assert "strengths" not in ran
     left = [path for folder in (pipeline.folder / "data").rglob("seed-1") for path in folder.rglob("*")]
     assert not any(path.is_file() for path in left)
+    assert not (pipeline.folder / "data/prototypes/seed-1.npz").exists()
+    assert not (pipeline.folder / "data/journals/seed-1").exists()
     assert pipeline.results() == pipeline.outcome
+    assert pipeline.data() == pipeline.digests
     assert pipeline.is_up_to_date()
 
 
-def test_the_length_of_the_branches_does_not_rerun_base(pipeline):
-    ran = pipeline.ran("exp", "run", "-S", "branch.steps=20")
-    names = {stage.split("@")[0] for stage in ran}
-    assert names & {"dataset", "prototypes", "base", "base_hessian"} == set()
-    assert {"branch@0-baseline", "branch@0-exit", "hessian@0-baseline", "hessian@0-exit", "summary"} <= ran
-    steps = (pipeline.folder / "data/records/seed-0/exit/steps.csv").read_text().splitlines()
-    assert len(steps) == 1 + 1 + 20
+def branch_stages(*branches: str) -> set[str]:
+    return {f"{name}@0-{branch}" for name in ("branch", "hessian", "robustness", "ood") for branch in branches}
+
+
+def journal_times(repository: Repository, branch: str) -> dict[str, int]:
+    """When each checkpoint in a branch's journal was written."""
+    return {
+        path.name: path.stat().st_mtime_ns
+        for path in (repository.folder / f"data/journals/seed-0/{branch}").glob("step-*.npz")
+    }
+
+
+def test_a_longer_horizon_goes_on_and_does_not_rerun_base(pipeline):
+    names = ("baseline", "exit")
+    before = {name: journal_times(pipeline, name) for name in names}
+    ran = pipeline.ran("exp", "run", "-S", "branch.steps=60")
+    assert ran == branch_stages(*names) | OF_ALL
+    for name, steps in zip(names, (60, 240), strict=True):
+        rows = (pipeline.folder / f"data/records/seed-0/{name}/steps.csv").read_text().splitlines()
+        assert len(rows) == 1 + 1 + steps
+        after = journal_times(pipeline, name)
+        rewritten = {file for file in before[name] if after[file] != before[name][file]}
+        assert rewritten <= {max(before[name])}  # the one from which the run went on
+        assert len(after) > len(before[name]) > 3
     assert not (pipeline.folder / "data/records/seed-1").exists()
 
 
-def test_the_exit_factor_does_not_rerun_base(pipeline):
+def test_the_exit_factor_leaves_the_baseline_and_all_that_is_measured_of_it(pipeline):
+    """DVC starts the branch's script, which finds nothing to train, and so nothing after it runs."""
+    before = {name: digest for name, digest in pipeline.data().items() if "/baseline/" in name or "/base/" in name}
+    assert any("journals" in name for name in before)
     ran = pipeline.ran("exp", "run", "-S", "branch.exit_factor=0.5")
-    names = {stage.split("@")[0] for stage in ran}
-    assert names & {"dataset", "prototypes", "base", "base_hessian"} == set()
-    assert {"branch@0-exit", "hessian@0-exit", "summary"} <= ran
+    assert ran == {"branch@0-baseline"} | branch_stages("exit") | OF_ALL
+    after = pipeline.data()
+    assert {name: after[name] for name in before} == before
+    rows = (pipeline.folder / "data/records/seed-0/exit/steps.csv").read_text().splitlines()
+    assert len(rows) == 1 + 1 + 120
 
 
 def test_the_tolerance_of_the_eigenpairs_reruns_what_dvc_yaml_says(pipeline):
@@ -218,15 +274,14 @@ def test_the_tolerance_of_the_eigenpairs_reruns_what_dvc_yaml_says(pipeline):
 
 
 @pytest.fixture(scope="module")
-def varied(pipelines) -> Repository:
-    """The second repository, after one experiment."""
-    repository = pipelines[1]
-    repository.varied = repository.ran("exp", "run", "-S", "alpha=10")
-    return repository
+def varied(pipelines, experiment) -> Repository:
+    """The second repository, after its experiment."""
+    experiment.result()
+    return pipelines[1]
 
 
-def test_alpha_reruns_everything_but_the_dataset(varied):
-    assert varied.varied == every_stage(varied, [0]) - {"dataset"}
+def test_alpha_reruns_everything_but_the_dataset(varied, experiment):
+    assert experiment.result() == every_stage(varied, [0]) - {"dataset"}
 
 
 def headlines(repository: Repository, revision: str | None = None) -> dict[str, float | None]:
@@ -310,8 +365,8 @@ def images_of(repository: Repository) -> set[str]:
 def test_every_panel_has_data_and_every_figure_is_offered_at_each_revision(varied, command, revisions):
     offered = plots_offered(varied, *command)
     panels, images = panels_of(varied), images_of(varied)
-    assert len(panels) == 12
-    assert len(images) == 16
+    assert len(panels) >= 12
+    assert images == {f"plots/figures/{name}.png" for name in (*FIGURES, IMAGES)}
     assert set(offered) == set(panels) | images
     for name, columns in panels.items():
         (panel,) = offered[name]
@@ -328,8 +383,10 @@ def test_every_panel_has_data_and_every_figure_is_offered_at_each_revision(varie
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_going_back_to_the_first_parameters_gives_the_first_bytes_from_the_cache(pipelines, number):
+def test_going_back_to_the_first_parameters_gives_the_first_bytes_from_the_cache(pipelines, experiment, number):
     pipeline = pipelines[number]
+    if number == 1:
+        experiment.result()
     pipeline.git("checkout", "params.yaml")
     ran = pipeline.ran("repro")
     assert all("@" not in stage for stage in ran), ran
