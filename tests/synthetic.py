@@ -122,7 +122,13 @@ def hessian_table(
 def edge_flow_table(missed: Mapping[str, float], levels: Mapping[str, float]) -> pd.DataFrame:
     """A prediction from the pair at onset on: the baseline's two-step averages, `missed` above them after the first."""
     since = np.arange(STEPS)
-    table = {"step": T_STAR + since, "time": LR * (since + 0.5), "loss": 1.0, "sharpness": THRESHOLD, "oscillation": 1.0}
+    table = {
+        "step": T_STAR + since,
+        "time": LR * (since + 0.5),
+        "loss": 1.0,
+        "sharpness": THRESHOLD,
+        "oscillation": 1.0,
+    }
     return pd.DataFrame(
         table | {f"loss_{name}": level + missed.get(name, 0.0) * (since > 0) for name, level in levels.items()}
     )

@@ -1,7 +1,6 @@
 """Edge flow on losses where it has a closed form, and beside gradient descent on a valley whose walls it settles on."""
 
 import math
-from collections.abc import Callable
 from itertools import islice
 
 import numpy as np
@@ -10,26 +9,14 @@ import torch
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 from torch import Tensor
+from toys import Losses
 
 from edgewise.dynamics.edge_flow import Oscillation, edge_flow
 from edgewise.errors import DivergenceError
-from edgewise.network.objective import Evaluation, Objective
+from edgewise.network.objective import Objective
 from edgewise.states.optimizers import GradientDescent, State
 
 LR = 0.1
-
-
-class Losses(Objective):
-    """An objective of any losses: theta [P] -> [n]."""
-
-    def __init__(self, losses: Callable[[Tensor], Tensor]) -> None:
-        self.losses_at = losses
-
-    def evaluate(self, theta: Tensor) -> Evaluation:
-        leaf = theta.detach().requires_grad_()
-        losses = self.losses_at(leaf)
-        gradient = torch.autograd.grad(losses.mean(), leaf)[0]
-        return Evaluation(losses.detach(), torch.zeros(len(losses), dtype=torch.bool), gradient, torch.zeros(1))
 
 
 def vector(*values: float) -> Tensor:

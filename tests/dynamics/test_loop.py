@@ -411,7 +411,7 @@ def test_a_longer_run_goes_on_and_a_shorter_one_goes_back_with_the_same_bytes(tm
     for last in (short, 41):
         branch_on(tmp_path / f"whole-{last}", objective, optimizer, theta, last)
     folder = tmp_path / "changing"
-    # Where a run is taken up, its state is evaluated once more; back from 41, it stood at the checkpoint before `short`.
+    # Where a run is taken up, its state is evaluated once more; back from 41, it stood at a checkpoint before `short`.
     for last, trained in ((short, short), (41, 41 - short), (short, short % 4), (short, 0), (41, 41 - short)):
         counting = Interrupted(objective, at=math.inf)
         branch_on(folder, counting, optimizer, theta, last)
