@@ -14,7 +14,6 @@ from edgewise.errors import EdgewiseError, ParameterError
 from edgewise.inference.claims import judge
 from edgewise.inference.claims_page import as_markdown, in_short
 from edgewise.inference.generalisation import CONDITIONS, evaluation_tables, ood_metrics, robustness_metrics
-from edgewise.inference.geometry import geometry_tables
 from edgewise.inference.metrics import (
     control_metrics,
     edge_metrics,
@@ -23,6 +22,7 @@ from edgewise.inference.metrics import (
     selectivity_metrics,
     shared_in_words,
 )
+from edgewise.inference.positions import geometry_tables
 from edgewise.inference.predictions import prediction_tables, theory_metrics
 from edgewise.inference.records import SeedRecords, Setting, over_iterates
 from edgewise.inference.series import series_tables

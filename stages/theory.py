@@ -18,8 +18,9 @@ def main(params: Params, seed: int) -> None:
     rows = [{"step": t_star, "time": 0.0}]
     if params.optimizer.name == "gd":
         _, (first, second) = experiment.pair("base", t_star)
-        lr, start = params.optimizer.lr, Oscillation.of(first.theta, second.theta)
-        predicted = edge_flow(experiment.objective, lr, start, experiment.tracked, params.theory.substeps)
+        lr, decay = params.optimizer.lr, params.optimizer.weight_decay
+        start = Oscillation.of(first.theta, second.theta)
+        predicted = edge_flow(experiment.objective, lr, start, experiment.tracked, params.theory.substeps, decay)
         steps = tqdm(islice(predicted, params.branch.steps), desc="edge flow", total=params.branch.steps, disable=None)
         # The prediction begins between the two iterates.
         rows = [{"step": t_star + i, "time": (i + 0.5) * lr, **row} for i, (_, row) in enumerate(steps)]

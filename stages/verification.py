@@ -2,7 +2,7 @@
 
 from common import METRICS, checkpoints_folder, load, load_table, records_folder, stage, write_json
 from edgewise.data.files import unpack
-from edgewise.inference.verification import Recorded, differences
+from edgewise.inference.agreement import Recorded, differences
 from edgewise.params import Params
 from edgewise.states.trajectory import checkpoint_at
 

@@ -48,6 +48,10 @@ STRATUM_GRADIENT_NORM = by_stratum(1.1, 1.2, 1.3, 1.4)
 STRATUM_DISTANCE = by_stratum(3.0, 7.0, 3.5, 7.5)
 STRATUM_FLOW = by_stratum(-0.03, 0.01, 0.02, -0.01)
 
+#: What the oscillation adds to a loss at the edge, in every two-step average.
+COST = by_group(0.02, 0.05, 0.1, 0.04)
+STRATUM_COST = by_stratum(0.001, 0.002, 0.003, 0.004)
+
 #: Trained images that groups have in common.
 SHARED = {"inlier & boundary": 2, "inlier & output_outlier": 10}
 
@@ -112,6 +116,31 @@ def hessian_table(
         table[f"alignment_control_{way}"] = value
         table[f"curvature_influence_control_{way}"] = 10 * value
     table["centroid_correlation"] = correlation
+    return pd.DataFrame(table)
+
+
+def edge_flow_table(missed: Mapping[str, float], levels: Mapping[str, float]) -> pd.DataFrame:
+    """A prediction from the pair at onset on: the baseline's two-step averages, `missed` above them after the first."""
+    since = np.arange(STEPS)
+    table = {
+        "step": T_STAR + since,
+        "time": LR * (since + 0.5),
+        "loss": 1.0,
+        "sharpness": THRESHOLD,
+        "oscillation": 1.0,
+    }
+    return pd.DataFrame(
+        table | {f"loss_{name}": level + missed.get(name, 0.0) * (since > 0) for name, level in levels.items()}
+    )
+
+
+def decomposition_table(since_onset: Sequence[int], levels: Mapping[str, float]) -> pd.DataFrame:
+    """The baseline's two-step averages, which are its levels, as what is left at the centre and what is added to it."""
+    steps = T_STAR + np.array(since_onset)
+    table: dict[str, object] = {"step": steps, "time": LR * steps, "force": 0.5, "centre_gradient": 2.0}
+    for name, cost in (COST | STRATUM_COST).items():
+        table[f"centre_loss_{name}"] = levels[name] - cost
+        table[f"oscillation_cost_{name}"] = cost
     return pd.DataFrame(table)
 
 
@@ -204,8 +233,11 @@ def records(
     rule: Rule = "secant",
     exit_threshold: float = EXIT_THRESHOLD,
     jitter: float = 0.0,
+    missed: Mapping[str, float] | None = None,
 ) -> SeedRecords:
     """One seed's records: the exit branch loses `scale * gain`, `jitter` tells the seeds apart in all else.
+
+    Edge flow predicts losses that are by `missed` too high, of groups and strata that are not there by nothing.
 
     All branches start from one state, so they agree at onset in everything; the differences begin a step later.
     """
@@ -303,6 +335,8 @@ def records(
         strata=STRATA,
         median_distance=GROUP_DISTANCE | STRATUM_DISTANCE,
         shared=SHARED,
+        decomposition=decomposition_table(measured["baseline"], levels),
+        edge_flow=edge_flow_table(missed or {}, levels),
         control=control_table(jitter),
         robustness={
             branch: on_unseen_data(branch, robustness_table(T_STAR, measured[branch], LR, unseen[branch], drift=0))

@@ -106,7 +106,6 @@ def test_the_library_knows_no_stage_no_dvc_and_no_file_of_parameters(repository)
         assert texts & {"dvc.yaml", "dvc.lock"} == set(), name
 
 
-@pytest.mark.xfail(strict=True, reason="geometry, verification: in inference and elsewhere")
 def test_no_two_modules_share_a_name(repository):
     files = [path for folder in ("src", "stages") for path in sorted((repository / folder).rglob("*.py"))]
     names = [path.stem if path.stem != "__init__" else path.parent.name for path in files]

@@ -49,6 +49,10 @@ def test_every_claim_has_a_finite_statistic_in_its_interval_and_is_undecided_on_
 @pytest.mark.parametrize("claim", CLAIMS, ids=named)
 def test_every_claim_about_a_gain_says_what_is_held_equal_and_has_a_transient(claim, three):
     about_gains = any(word in claim.statement for word in ("gain", "loses by", "neither"))
+    if claim.figure == "theory":  # of the settled gains alone: in the transient the prediction still knows its start
+        assert claim.statistic.transient is None
+        assert "at equal training time" in claim.statement
+        return
     assert (claim.statistic.transient is not None) == about_gains
     compared = about_gains or any(word in claim.statement for word in ("edge branch", "advantage", "off the edge"))
     assert ("at equal step" in claim.statement or "at equal training time" in claim.statement) == compared

@@ -7,7 +7,7 @@ from conftest import REPOSITORY
 
 from edgewise.data.groups import choose_prototypes, grouped_data
 from edgewise.inference.generalisation import evaluation_tables
-from edgewise.inference.geometry import geometry_tables
+from edgewise.inference.positions import geometry_tables
 from edgewise.inference.series import series_tables
 from edgewise.params import DatasetParams, PrototypeParams
 from edgewise.plotting import FIGURES

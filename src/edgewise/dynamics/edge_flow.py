@@ -11,7 +11,7 @@ delta -> (1 - lr H) delta, but for its sign. Time is in steps. There are two gra
 derivative, so the model is defined on ReLU networks, where derivatives of the Hessian miss the kinks.
 
 It starts from two consecutive iterates and sees nothing later. Predicted are the losses, averaged over both sides, the
-curvature s and the amplitude r.
+curvature s and the amplitude r. Weight decay is in the gradients that are followed; losses and s are those of L alone.
 """
 
 from collections.abc import Iterator, Mapping
@@ -50,7 +50,12 @@ class Oscillation:
 
 
 def edge_flow(
-    objective: Objective, lr: float, start: Oscillation, groups: Mapping[str, Tensor], substeps: int = 2
+    objective: Objective,
+    lr: float,
+    start: Oscillation,
+    groups: Mapping[str, Tensor],
+    substeps: int = 2,
+    weight_decay: float = 0.0,
 ) -> Iterator[tuple[Oscillation, Row]]:
     """Yield the prediction for one step of gradient descent after the other, beginning with `start`.
 
@@ -58,6 +63,7 @@ def edge_flow(
     ----------
     groups : for each group's name, a mask or index of its examples
     substeps : of a step
+    weight_decay : coupled, as in `states.optimizers`
 
     Yields
     ------
@@ -76,7 +82,10 @@ def edge_flow(
         for substep in range(substeps):
             if substep:
                 sides = _sides(objective, at)
-            at = _advance(at, sides[0].gradient, sides[1].gradient, lr, 1 / substeps)
+            a, b = (side.gradient for side in sides)
+            if weight_decay:
+                a, b = a + weight_decay * (at.centre + at.half_step), b + weight_decay * (at.centre - at.half_step)
+            at = _advance(at, a, b, lr, 1 / substeps)
             if not bool(at.centre.isfinite().all()):
                 raise DivergenceError(f"optimizer.lr: was {lr:g}; edge flow diverged {step + 1} steps after onset")
         step += 1

@@ -13,8 +13,8 @@ the edge. A claim holds where the whole 95 % interval, Student's t over seeds, h
 fails where it has the opposite one; of a claim with a margin (±) the 90 % interval has to lie within the margin, or
 outside. *after Holm*: the verdict after Holm's correction for the number of claims in the table. *in the transient*:
 the same statistic of gains, from onset until the oscillation has grown, and at least over a tenth of the branch, with
-its own verdict; where that is another, what is said of the gain is true of its window alone. Correlations are averaged on Fisher's scale, fractions on that of
-log-odds."""
+its own verdict; where that is another, what is said of the gain is true of its window alone. Correlations are
+averaged on Fisher's scale, fractions on that of log-odds."""
 
 
 def as_markdown(rows: Sequence[Mapping[str, Any]], seeds: int, note: str = "") -> str:

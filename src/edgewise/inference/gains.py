@@ -1,8 +1,8 @@
 """Who gains from the edge: differences of loss between branches, and what may predict them.
 
 Two comparisons: at equal step, within the first `steps` steps of each branch, and at equal training time, over all of
-it. In each, the branch is *settled* in the later half. The *transient* lasts until the oscillation has grown, and at least
-a tenth of the time (`transient`): what the edge does to a group takes longer to build up than the oscillation does.
+it. In each, the branch is *settled* in the later half. The *transient* lasts until the oscillation has grown, and at
+least a tenth of the time (`transient`): what the edge does to a group takes longer to build up than the oscillation.
 """
 
 from collections.abc import Sequence

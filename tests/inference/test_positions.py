@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgewise.data.groups import GROUPS, NATURAL, GroupedData, choose_prototypes, grouped_data
-from edgewise.inference.geometry import CONTROLS, SHOWN, centroid_distances, geometry_tables, taxonomy
+from edgewise.inference.positions import CONTROLS, SHOWN, centroid_distances, geometry_tables, taxonomy
 from edgewise.params import PrototypeParams
 
 

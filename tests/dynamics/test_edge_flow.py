@@ -1,0 +1,221 @@
+"""Edge flow on losses where it has a closed form, and beside gradient descent on a valley whose walls it settles on."""
+
+import math
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import solve_ivp
+from scipy.linalg import expm
+from torch import Tensor
+from toys import Losses
+
+from edgewise.dynamics.edge_flow import Oscillation, edge_flow
+from edgewise.errors import DivergenceError
+from edgewise.network.objective import Objective
+from edgewise.states.optimizers import GradientDescent, State
+
+LR = 0.1
+
+
+def vector(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def quadratic(hessian: np.ndarray) -> Losses:
+    matrix = torch.from_numpy(hessian)
+    return Losses(lambda theta: (theta @ matrix @ theta / 2)[None])
+
+
+def predicted(objective: Objective, start: Oscillation, steps: int, lr: float = LR, substeps: int = 2, **more: float):
+    """Where edge flow is after 0, 1, ... `steps` steps, and its records."""
+    return list(islice(edge_flow(objective, lr, start, {}, substeps, **more), steps + 1))
+
+
+@pytest.fixture
+def hessian(rng) -> np.ndarray:
+    """Eigenvalues from 1 to 18: the sharpest one is below the threshold of 20."""
+    basis = np.linalg.qr(rng.standard_normal((4, 4)))[0]
+    return basis @ np.diag([1.0, 4.0, 9.0, 18.0]) @ basis.T
+
+
+def test_an_oscillation_is_between_two_iterates():
+    at = Oscillation.of(vector(1, 5), vector(4, 1))
+    assert at.centre.tolist() == [2.5, 3]
+    assert at.half_step.tolist() == [1.5, -2]
+    assert at.amplitude == 2.5
+
+
+@pytest.mark.parametrize("substeps", [1, 2, 5])
+@pytest.mark.parametrize("decay", [0.0, 0.7])
+def test_on_a_quadratic_the_centre_follows_the_power_of_a_matrix(rng, hessian, substeps, decay):
+    start = Oscillation(*torch.from_numpy(rng.standard_normal((2, 4))))
+    found = predicted(quadratic(hessian), start, 6, substeps=substeps, weight_decay=decay)
+    once = np.eye(4) - LR / substeps * (hessian + decay * np.eye(4))
+    for step, (at, _) in enumerate(found):
+        expected = np.linalg.matrix_power(once, step * substeps) @ start.centre.numpy()
+        np.testing.assert_allclose(at.centre.numpy(), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("sharpness", [2.0, 9.0, 15.0, 20.0, 23.0])
+@pytest.mark.parametrize("substeps", [1, 2, 7])
+@pytest.mark.parametrize("decay", [0.0, 0.7])
+def test_along_an_eigenvector_the_amplitude_is_multiplied_at_each_step_as_gradient_descent_does(
+    sharpness, substeps, decay
+):
+    start = Oscillation(vector(0.3, 0.2), vector(0.5, 0))
+    found = predicted(quadratic(np.diag([sharpness, 1.0])), start, 5, substeps=substeps, weight_decay=decay)
+    for step, (at, row) in enumerate(found):
+        factor = abs(LR * (sharpness + decay) - 1)
+        assert row["oscillation"] == at.amplitude == pytest.approx(0.5 * factor**step)
+        assert row["sharpness"] == pytest.approx(sharpness)
+        np.testing.assert_allclose(at.half_step.numpy(), [at.amplitude, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize(("lr", "substeps"), [(0.1, 2), (0.13, 2), (0.1, 5), (0.08, 20)])
+def test_the_direction_turns_to_the_sharpest_eigenvector(rng, hessian, lr, substeps):
+    values, vectors = np.linalg.eigh(hessian)
+    assert lr * values[-1] > 1
+    start = Oscillation(torch.zeros(4), torch.from_numpy(vectors @ [0.3, -0.3, 0.3, 1.0]))
+    found = predicted(quadratic(hessian), start, 80, lr, substeps)
+    cosines = [abs(vectors[:, -1] @ at.half_step.numpy()) / at.amplitude for at, _ in found]
+    assert cosines[0] < 0.9
+    assert cosines[-1] == pytest.approx(1, abs=1e-6)
+    assert found[-1][1]["sharpness"] == pytest.approx(values[-1])
+
+
+@pytest.mark.parametrize("substeps", [1, 3])
+def test_without_an_oscillation_it_is_eulers_gradient_flow(substeps):
+    objective = Losses(lambda theta: (theta[0] ** 4 + theta[0] * theta[1] ** 2 + theta[1] ** 2)[None])
+    start = vector(0.8, -1.1)
+    theta = start
+    for _ in range(7 * substeps):
+        theta = theta - LR / substeps * objective.gradient(theta)
+    at, row = predicted(objective, Oscillation(start, torch.zeros(2)), 7, substeps=substeps)[-1]
+    np.testing.assert_allclose(at.centre, theta, rtol=1e-12)
+    assert at.amplitude == row["oscillation"] == 0
+    assert math.isnan(row["sharpness"])
+    assert row["loss"] == pytest.approx(objective.evaluate(theta).loss)
+
+
+def test_with_small_steps_the_centre_is_gradient_flow_to_first_order(rng, hessian):
+    """At a time of 0.4, from the pair of iterates that gradient descent makes."""
+    start = torch.from_numpy(rng.standard_normal(4))
+
+    def error(lr: float, substeps: int) -> float:
+        pair = start, start - lr * torch.from_numpy(hessian) @ start
+        steps = round(0.4 / lr)
+        at, _ = predicted(quadratic(hessian), Oscillation.of(*pair), steps, lr, substeps)[-1]
+        # The centre begins half a step after the first iterate.
+        return float(np.linalg.norm(at.centre.numpy() - expm(-hessian * (0.4 + lr / 2)) @ start.numpy()))
+
+    errors = [error(lr, 1) for lr in (0.004, 0.002, 0.001)]
+    assert errors[0] / errors[1] == pytest.approx(2, rel=0.1)
+    assert errors[1] / errors[2] == pytest.approx(2, rel=0.05)
+    assert error(0.002, 1) < 0.02
+    assert error(0.002, 2) < 0.6 * error(0.002, 1)
+
+
+#: The floor of a valley along y: it drives y upwards, to `REST`, with a force of STIFF (REST - y).
+STIFF, REST = 0.4, 1.0
+
+
+def valley(theta: Tensor) -> Tensor:
+    """L = S x^2 / 2 + STIFF (y - REST)^2 / 2 with S = 2 / lr + y, in two examples.
+
+    At x = 0 the sharpness is S with v1 along x, and grad S = (0, 1). At y = 0, where S = 2 / lr, - grad L . grad S is
+    STIFF * REST, and |grad S|^2 = 1. So the amplitude at rest is sqrt(2 STIFF REST).
+    """
+    x, y = theta
+    wall, floor = (2 / LR + y) * x**2 / 2, STIFF * (y - REST) ** 2 / 2
+    return torch.stack([2 * wall, 2 * floor])
+
+
+def test_in_a_valley_that_sharpens_it_settles_where_the_walls_hold_the_sharpness_at_the_threshold():
+    at, row = predicted(Losses(valley), Oscillation(vector(0.0, -0.3), vector(0.2, 0.0)), 600, substeps=4)[-1]
+    assert row["sharpness"] == pytest.approx(2 / LR, rel=1e-6)
+    assert at.amplitude == pytest.approx(math.sqrt(2 * STIFF * REST), rel=1e-4)
+    np.testing.assert_allclose(at.centre, [0, 0], atol=1e-4)
+
+
+def test_it_settles_from_an_oscillation_along_another_direction_too():
+    at, row = predicted(Losses(valley), Oscillation(vector(0.1, -0.3), vector(0.2, 0.05)), 600, substeps=4)[-1]
+    assert row["sharpness"] == pytest.approx(2 / LR, rel=1e-6)
+    assert at.amplitude == pytest.approx(math.sqrt(2 * STIFF * REST), rel=1e-4)
+    assert abs(at.half_step[0].item()) == pytest.approx(at.amplitude, rel=1e-6)
+
+
+def test_gradient_descent_in_the_valley_stays_near_the_prediction():
+    objective, optimizer = Losses(valley), GradientDescent(LR)
+    state, losses = State(vector(0.2, -0.3)), []
+    while len(losses) < 202:
+        losses.append(objective.evaluate(state.theta).losses.numpy())
+        previous, state = state, optimizer.step(state, objective.gradient(state.theta))
+        if len(losses) == 1:
+            start = Oscillation.of(previous.theta, state.theta)
+    averages = (np.array(losses[:-1]) + np.array(losses[1:])) / 2
+    groups = {"wall": torch.tensor([True, False]), "floor": torch.tensor([False, True])}
+    rows = [row for _, row in islice(edge_flow(objective, LR, start, groups, 2), 201)]
+    found = np.array([[row["loss_wall"], row["loss_floor"]] for row in rows])
+    np.testing.assert_allclose(found[0], averages[0], rtol=1e-12)
+    apart = np.abs(found - averages).mean(axis=0)
+    assert (apart < 0.05 * np.ptp(averages, axis=0)).all()
+    # It knows of the first burst, in which the amplitude is much larger than at rest.
+    assert np.argmax(found[:, 0]) == pytest.approx(np.argmax(averages[:, 0]), abs=2)
+    assert found[:, 0].max() > 1.5 * found[-1, 0]
+
+
+def test_substeps_come_nearer_to_the_equations():
+    """Along x the valley's equations are dy / dt = - lr (STIFF (y - REST) + r^2 / 2), dr / dt = r log |lr S - 1|."""
+
+    def rate(_: float, state: np.ndarray) -> list[float]:
+        y, r = state
+        return [-LR * (STIFF * (y - REST) + r**2 / 2), r * math.log(abs(LR * (2 / LR + y) - 1))]
+
+    exact = solve_ivp(rate, (0, 30), [-0.3, 0.2], rtol=1e-10, atol=1e-12).y[:, -1]
+    start = Oscillation(vector(0.0, -0.3), vector(0.2, 0.0))
+
+    def error(substeps: int) -> float:
+        at, _ = predicted(Losses(valley), start, 30, substeps=substeps)[-1]
+        return float(np.linalg.norm([at.centre[1].item() - exact[0], at.amplitude - exact[1]]))
+
+    errors = [error(substeps) for substeps in (1, 2, 4, 8, 16)]
+    assert all(finer < 0.7 * coarser for coarser, finer in zip(errors, errors[1:], strict=False))
+    assert errors[-2] / errors[-1] == pytest.approx(2, rel=0.1)
+
+
+def test_the_losses_of_a_record_are_means_over_both_sides(rng):
+    weights = torch.from_numpy(rng.standard_normal((5, 3)))
+    objective = Losses(lambda theta: (weights @ theta) ** 2 + (weights @ theta) ** 3)
+    start = Oscillation(*torch.from_numpy(rng.standard_normal((2, 3))))
+    groups = {"two": torch.tensor([0, 3]), "three": torch.tensor([False, True, True, False, True])}
+    _, row = next(edge_flow(objective, LR, start, groups))
+    one, other = (objective.evaluate(start.centre + sign * start.half_step) for sign in (1, -1))
+    losses = ((one.losses + other.losses) / 2).numpy()
+    assert set(row) == {"loss", "sharpness", "oscillation", "loss_two", "loss_three"}
+    assert row["loss"] == pytest.approx(losses.mean())
+    assert row["loss_two"] == pytest.approx(losses[[0, 3]].mean())
+    assert row["loss_three"] == pytest.approx(losses[[1, 2, 4]].mean())
+    length, unit = start.amplitude, start.half_step / start.amplitude
+    assert row["sharpness"] == pytest.approx((unit @ (one.gradient - other.gradient) / (2 * length)).item())
+
+
+def test_it_starts_where_it_is_told_to():
+    start = Oscillation(vector(0.3, 0.2), vector(0.5, 0.1))
+    (at, _), *_ = predicted(quadratic(np.diag([19.0, 1.0])), start, 1)
+    assert at is start
+
+
+def test_the_sign_of_the_half_step_makes_no_difference():
+    start = Oscillation(vector(0.1, -0.3), vector(0.2, 0.05))
+    turned = Oscillation(start.centre, -start.half_step)
+    rows, others = ([row for _, row in predicted(Losses(valley), each, 20)] for each in (start, turned))
+    for row, other in zip(rows, others, strict=True):
+        assert row == pytest.approx(other)
+
+
+def test_it_says_when_it_diverges():
+    objective = Losses(lambda theta: theta**4)
+    with pytest.raises(DivergenceError, match=r"optimizer\.lr: was 0\.1; edge flow diverged \d+ steps after onset"):
+        predicted(objective, Oscillation(vector(30.0), vector(1.0)), 50)

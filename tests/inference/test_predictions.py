@@ -1,0 +1,209 @@
+"""Edge flow beside what was measured, and the split of what was measured, on records in which both are known."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import (
+    COST,
+    FLOW,
+    GAIN,
+    LR,
+    STEPS,
+    STRATA,
+    STRATUM_COST,
+    STRATUM_FLOW,
+    STRATUM_GAIN,
+    T_STAR,
+    THRESHOLD,
+    by_group,
+    records,
+)
+
+from edgewise.data.groups import GROUPS
+from edgewise.inference.claims import judge
+from edgewise.inference.gains import PREDICTORS, delta_loss, gains
+from edgewise.inference.predictions import (
+    both,
+    error_over_time,
+    follows_until,
+    has_prediction,
+    predicted_delta_loss,
+    prediction_tables,
+    reference,
+    right_signs,
+    settled,
+    split_delta_loss,
+    theory_metrics,
+)
+from edgewise.inference.records import SeedRecords
+from edgewise.params import Params, parse_params
+
+NAMES = (*GROUPS, *STRATA)
+WITH_FLOW = ("baseline", "exit", "flow")
+#: By reference: the branches, and what it loses against the baseline.
+REFERENCES = {"exit": (("baseline", "exit"), GAIN | STRATUM_GAIN), "flow": (WITH_FLOW, FLOW | STRATUM_FLOW)}
+
+
+def without_a_model(one: SeedRecords) -> SeedRecords:
+    """As where the optimiser is not gradient descent."""
+    return replace(one, edge_flow=pd.DataFrame({"step": [T_STAR], "time": [0.0]}))
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_the_reference_is_gradient_flow_where_it_was_run_and_else_the_exit_branch(name):
+    branches, planted = REFERENCES[name]
+    one = records(branches=branches)
+    assert reference(one) == name
+    measured, predicted = settled(one, NAMES)
+    assert dict(zip(NAMES, measured, strict=True)) == pytest.approx(planted)
+    assert predicted == pytest.approx(measured)
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+@pytest.mark.parametrize("factor", [0.1, 0.5])
+def test_a_prediction_of_the_baselines_own_averages_has_no_error(name, factor):
+    one = records(branches=REFERENCES[name][0], exit_factor=factor)
+    measured, predicted = both(one, NAMES)
+    pd.testing.assert_frame_equal(predicted, measured, check_index_type=False)
+    assert measured.index.tolist() == list(range(STEPS))
+    assert error_over_time(one).max() < 1e-12
+    assert follows_until(one) == STEPS
+
+
+def test_what_is_measured_is_the_gain_that_all_other_results_have():
+    for name, (branches, _) in REFERENCES.items():
+        one = records(1.3, branches=branches)
+        assert settled(one, NAMES)[0] == pytest.approx(gains(one, name, "time", NAMES).to_numpy())
+
+
+def test_a_prediction_that_is_too_high_predicts_that_much_less_gain():
+    missed = by_group(0.03, -0.04, 0.02, 0.0)
+    one = records(branches=WITH_FLOW, missed=missed)
+    measured, predicted = both(one)
+    for group in GROUPS:
+        assert predicted[group].iloc[0] == pytest.approx(measured[group].iloc[0])
+        assert (measured - predicted)[group].iloc[1:].to_numpy() == pytest.approx(missed[group])
+    found = theory_metrics({0: one, 1: one})["edge_flow"]["groups"]
+    for group in GROUPS:
+        assert found[group]["measured"]["mean"] == pytest.approx(FLOW[group])
+        assert found[group]["predicted"]["mean"] == pytest.approx(FLOW[group] - missed[group])
+        assert found[group]["relative_error"]["mean"] == pytest.approx(abs(missed[group] / FLOW[group]))
+        assert found[group]["relative_error"]["seeds"] == 2
+    length = np.linalg.norm(list(missed.values())) / np.linalg.norm(list(FLOW.values()))
+    assert error_over_time(one).tolist() == pytest.approx([0.0] + [length] * (STEPS - 1))
+
+
+def too_high_from(step: int, share: float) -> SeedRecords:
+    """The predicted gains of the groups are too small by this share, from that step on."""
+    one = records(branches=WITH_FLOW)
+    table = one.edge_flow.copy()
+    for group in GROUPS:
+        table.loc[table["step"] >= T_STAR + step, f"loss_{group}"] += share * FLOW[group]
+    return replace(one, edge_flow=table)
+
+
+@pytest.mark.parametrize(
+    ("step", "share", "expected"), [(1, 0.2, 1), (5, 0.11, 5), (5, 0.09, STEPS), (STEPS, 1, STEPS)]
+)
+def test_it_follows_until_the_error_is_above_a_tenth(step, share, expected):
+    one = too_high_from(step, share)
+    assert follows_until(one) == expected
+    found = theory_metrics({0: one, 1: too_high_from(2, 0.5)})["edge_flow"]["follows_until"]
+    assert found["mean"] == pytest.approx((expected + 2) / 2)
+
+
+def test_ranks_and_signs_are_over_groups_and_strata_of_a_seed():
+    right, wrong = records(branches=WITH_FLOW), records(branches=WITH_FLOW, missed={k: 2 * v for k, v in FLOW.items()})
+    upside_down = records(branches=WITH_FLOW, missed={k: 2 * v for k, v in (FLOW | STRATUM_FLOW).items()})
+    assert right_signs({0: right, 1: wrong, 2: upside_down}) == [1.0, 0.5, 0.0]
+    for one, sign in ((right, 1), (upside_down, -1)):
+        found = theory_metrics({4: one, 7: one})
+        assert found["seeds"] == [4, 7]
+        assert found["edge_flow"]["rank_correlation"]["mean"] == pytest.approx(sign)
+        assert found["edge_flow"]["linear_correlation"] == pytest.approx([sign, sign])
+        assert found["edge_flow"]["right_signs"]["mean"] == pytest.approx((1 + sign) / 2)
+
+
+def test_the_curvature_along_the_prediction_is_given_over_the_threshold_in_the_settled_part():
+    one = records()
+    curvature = np.where(np.arange(STEPS) < STEPS // 2, 5.0, 0.9 * THRESHOLD)
+    one = replace(one, edge_flow=one.edge_flow.assign(sharpness=curvature))
+    assert theory_metrics({0: one})["edge_flow"]["sharpness_ratio"]["mean"] == pytest.approx(0.9)
+
+
+def test_a_prediction_ends_where_the_reference_does_and_is_compared_on_the_times_that_both_have():
+    one = records(branches=WITH_FLOW)
+    row = one.edge_flow.iloc[[-1]]
+    longer = [row.assign(step=row["step"] + i, time=row["time"] + i * LR) for i in (1, 2, 3)]
+    assert len(predicted_delta_loss(replace(one, edge_flow=pd.concat([one.edge_flow, *longer])))) == STEPS
+    shorter = replace(one, edge_flow=one.edge_flow.iloc[:5])
+    assert [len(table) for table in both(shorter)] == [5, 5]
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_the_path_less_the_oscillation_is_the_measured_difference_exactly(name):
+    branches, planted = REFERENCES[name]
+    one = records(branches=branches)
+    split, whole = split_delta_loss(one, NAMES), delta_loss(one, name, "time", NAMES)
+    at = split.index
+    assert at.tolist() == [0, 4]  # the last checkpoint is followed by no step of the record
+    for each in NAMES:
+        difference = split[f"path_{each}"] - split[f"oscillation_{each}"]
+        np.testing.assert_allclose(difference, whole.loc[at, each], rtol=0, atol=1e-15)
+        assert split[f"oscillation_{each}"].to_numpy() == pytest.approx((COST | STRATUM_COST)[each])
+        assert split.loc[4, f"path_{each}"] == pytest.approx(planted[each] + (COST | STRATUM_COST)[each])
+
+
+def test_the_tables_have_measured_and_predicted_side_by_side():
+    seeds = {3: records(jitter=0.01), 5: records(2.0, missed=by_group(0.1, 0.1, 0.1, 0.1))}
+    tables = prediction_tables(seeds)
+    assert set(tables) == {"decomposition", "prediction", "predicted_gains"}
+    over_time = tables["prediction"]
+    assert over_time.index.name == "step"
+    for group in GROUPS:
+        assert over_time.loc[6, f"measured_{group}"] == pytest.approx(1.5 * GAIN[group])
+        assert over_time.loc[6, f"predicted_{group}"] == pytest.approx(1.5 * GAIN[group] - 0.05)
+        assert {f"{kind}_{group}_{end}" for kind in ("measured", "predicted") for end in ("low", "high")} <= set(
+            over_time
+        )
+    points = tables["predicted_gains"]
+    assert points.index.tolist() == [3] * len(NAMES) + [5] * len(NAMES)
+    assert points["name"].tolist() == [*NAMES] * 2
+    assert points["kind"].tolist() == (["group"] * len(GROUPS) + ["stratum"] * len(STRATA)) * 2
+    measured = [scale * (GAIN | STRATUM_GAIN)[name] for scale in (1, 2) for name in NAMES]
+    assert points["measured"].tolist() == pytest.approx(measured)
+    apart = (points["measured"] - points["predicted"]).tolist()
+    assert apart == pytest.approx([0.0] * len(NAMES) + [0.1] * len(GROUPS) + [0.0] * len(STRATA))
+
+
+def test_without_a_model_the_metrics_say_so_and_the_split_alone_has_a_table():
+    seeds = {seed: without_a_model(records(jitter=0.01 * seed)) for seed in range(2)}
+    assert not has_prediction(seeds)
+    assert has_prediction({0: records()})
+    found = theory_metrics(seeds)
+    assert found["edge_flow"] is None
+    assert "gradient descent" in found["reason"]
+    json.dumps(found)
+    assert set(prediction_tables(seeds)) == {"decomposition"}
+
+
+def claims_of_the_theory(params: Params, seeds: dict[int, SeedRecords]) -> dict[str, str]:
+    return {row["statement"]: row["verdict"] for row in judge(params, seeds) if row["figure"] == "theory"}
+
+
+@pytest.mark.parametrize("name", ["momentum", "nesterov", "sgd", "adam"])
+def test_without_a_model_no_claim_of_the_theory_is_judged(name):
+    seeds = {seed: without_a_model(records(jitter=0.01 * seed)) for seed in range(3)}
+    assert claims_of_the_theory(parse_params(f"optimizer: {{name: {name}}}"), seeds) == {}
+
+
+@pytest.mark.parametrize(("missed", "verdict"), [(0.0, "holds"), (2.0, "fails")])
+def test_the_claims_of_the_theory_hold_for_a_right_prediction_and_fail_for_the_opposite(missed, verdict):
+    wrong = {name: missed * value for name, value in (GAIN | STRATUM_GAIN).items()}
+    seeds = {seed: records(jitter=0.01 * seed, missed=wrong) for seed in range(3)}
+    found = claims_of_the_theory(Params(), seeds)
+    assert len(found) == 1 + len(PREDICTORS[:3])
+    assert set(found.values()) == {verdict}
