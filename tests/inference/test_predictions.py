@@ -153,6 +153,7 @@ def test_the_path_less_the_oscillation_is_the_measured_difference_exactly(name):
     for each in NAMES:
         difference = split[f"path_{each}"] - split[f"oscillation_{each}"]
         np.testing.assert_allclose(difference, whole.loc[at, each], rtol=0, atol=1e-15)
+        np.testing.assert_array_equal(split[f"delta_{each}"], whole.loc[at, each])
         assert split[f"oscillation_{each}"].to_numpy() == pytest.approx((COST | STRATUM_COST)[each])
         assert split.loc[4, f"path_{each}"] == pytest.approx(planted[each] + (COST | STRATUM_COST)[each])
 
@@ -169,6 +170,8 @@ def test_the_tables_have_measured_and_predicted_side_by_side():
         assert {f"{kind}_{group}_{end}" for kind in ("measured", "predicted") for end in ("low", "high")} <= set(
             over_time
         )
+    errors = [error_over_time(one).loc[6] for one in seeds.values()]
+    assert over_time.loc[6, "error"] == pytest.approx(np.sqrt(max(errors[0], 1e-30) * errors[1]), rel=1e-3)
     points = tables["predicted_gains"]
     assert points.index.tolist() == [3] * len(NAMES) + [5] * len(NAMES)
     assert points["name"].tolist() == [*NAMES] * 2

@@ -63,6 +63,13 @@ def made_up_tables(seeds, branches=("baseline", "exit")):
     for column in ("coupling", "coupling_over_step", "gain_step", "gain_time"):
         selector[column] = rng.normal(size=8 * seeds)
     tables["selector"] = pd.DataFrame(selector, index=pd.Index(np.repeat(range(seeds), 8), name="seed"))
+    tables["predicted_gains"] = tables["selector"][["name", "kind"]].assign(
+        measured=tables["selector"]["gain_time"], predicted=rng.normal(size=8 * seeds)
+    )
+    sides = [f"{side}_{group}" for side in ("measured", "predicted") for group in GROUPS]
+    tables["prediction"] = with_bounds([*sides, "error"], since, seeds)
+    parts = [f"{part}_{group}" for part in ("delta", "path", "oscillation") for group in GROUPS]
+    tables["decomposition"] = with_bounds(parts, since[::3], seeds)
     tables["control"] = with_bounds(controls, steps, seeds)
     tables["control_alpha"] = with_bounds(
         [*controls, "alignment_chance", "alignment_null", "curvature_influence_null"], alphas, seeds

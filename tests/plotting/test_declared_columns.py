@@ -7,7 +7,12 @@ from conftest import REPOSITORY
 
 from edgewise.data.groups import choose_prototypes, grouped_data
 from edgewise.inference.generalisation import evaluation_tables
+<<<<<<< HEAD
 from edgewise.inference.positions import geometry_tables
+=======
+from edgewise.inference.geometry import geometry_tables
+from edgewise.inference.predictions import prediction_tables
+>>>>>>> c083d728f4760586cc8654a982d9c73adf3d122f
 from edgewise.inference.series import series_tables
 from edgewise.params import DatasetParams, PrototypeParams
 from edgewise.plotting import FIGURES
@@ -33,7 +38,7 @@ def columns_of_the_code():
     prototypes = choose_prototypes(dataset, PrototypeParams(candidates=10, trained=5), 100, 3.0, "coherent")
     data = dict.fromkeys((0, 1), grouped_data(dataset, prototypes))
     seeds = {seed: synthetic.records() for seed in (0, 1)}
-    tables = geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds)
+    tables = geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds) | prediction_tables(seeds)
     return {f"plots/tables/{name}.csv": {table.index.name, *table.columns} for name, table in tables.items()}
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from made_up import made_up_tables
 
+from edgewise.data.groups import GROUPS
 from edgewise.plotting import Captions, draw
 
 
@@ -45,6 +46,20 @@ def test_differences_lie_over_a_logarithmic_axis_with_the_transient_and_the_sett
         assert (shade.get_x(), shade.get_x() + shade.get_width()) == pytest.approx((0.5, 3))
         (bar,) = [lines for lines in panel.collections if len(lines.get_paths()) == 1 and lines.get_linewidth()[0] == 5]
         assert bar.get_segments()[0][:, 0].tolist() == [4.5, 7.5]  # of eight rows, the later four
+
+
+def test_the_split_has_the_oscillation_below_zero_and_a_band_of_the_whole_alone():
+    tables = made_up_tables(2)
+    table = tables["decomposition"]
+    figure = draw("figure_decomposition", tables, Captions("", [0, 1]))
+    assert "band, of Δℓ alone: 95 % t interval" in texts(figure)
+    for panel, group in zip(figure.axes, GROUPS, strict=True):
+        whole, path, cost, _ = panel.lines
+        assert whole.get_ydata() == pytest.approx(table[f"delta_{group}"])
+        assert path.get_ydata() == pytest.approx(table[f"path_{group}"])
+        assert cost.get_ydata() == pytest.approx(-table[f"oscillation_{group}"])
+        assert len(panel.collections) == 1
+    assert not {"cost"} & set(table)  # the caller's table is as it was
 
 
 def test_strata_are_drawn_with_their_values():

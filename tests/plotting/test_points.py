@@ -1,7 +1,10 @@
 """Figures of single points."""
 
+import numpy as np
+import pytest
 from made_up import made_up_tables
 
+from edgewise.data.groups import GROUPS
 from edgewise.plotting import Captions, draw
 
 
@@ -34,6 +37,25 @@ def test_the_selector_has_the_rank_correlations_of_groups_and_strata():
     at_step, at_time = draw("figure_selector", tables, Captions("", [0, 1])).axes
     assert legend_of(at_step)[:2] == ["groups: ρ = 1.00", "strata: ρ = -1.00"]
     assert legend_of(at_time) == ["groups: ρ = nan", "strata: ρ = nan", "both: ρ = nan"]
+
+
+def test_predicted_gains_are_drawn_against_measured_ones_and_both_over_time():
+    tables = made_up_tables(2)
+    points, over_time = tables["predicted_gains"], tables["prediction"]
+    scatter, *by_group, error = draw("figure_edge_flow", tables, Captions("", [0, 1])).axes
+    drawn = np.vstack([part.get_offsets() for part in scatter.collections])
+    wanted = points[["predicted", "measured"]].to_numpy()
+    assert sorted(map(tuple, drawn)) == sorted(map(tuple, wanted))
+    (diagonal,) = scatter.lines
+    assert diagonal.get_xydata() == pytest.approx(np.array([[wanted.min()] * 2, [wanted.max()] * 2]))
+    for panel, group in zip(by_group, GROUPS, strict=True):
+        measured, predicted, _ = panel.lines
+        assert (measured.get_linestyle(), predicted.get_linestyle()) == ("-", "--")
+        assert measured.get_ydata() == pytest.approx(over_time[f"measured_{group}"])
+        assert predicted.get_ydata() == pytest.approx(over_time[f"predicted_{group}"])
+        assert len(panel.collections) == 1  # the band of what was measured
+    assert error.get_yscale() == "log"
+    assert error.lines[0].get_ydata() == pytest.approx(over_time["error"].iloc[1:])
 
 
 def test_the_coupling_has_a_median_ratio_of_either_kind_and_the_signs_that_agree():

@@ -13,7 +13,7 @@ import pandas as pd
 from edgewise.data.files import Array
 from edgewise.data.groups import GROUPS
 from edgewise.inference.gains import delta_loss, two_step_average
-from edgewise.inference.intervals import correlation, estimate, fraction, spearman
+from edgewise.inference.intervals import LOG, correlation, estimate, fraction, plain, spearman
 from edgewise.inference.metrics import as_dict
 from edgewise.inference.records import SeedRecords, Seeds
 from edgewise.inference.tables import over_seeds, second_half
@@ -63,8 +63,8 @@ def error_over_time(records: SeedRecords) -> pd.Series:
 def split_delta_loss(records: SeedRecords, names: Sequence[str] = GROUPS) -> pd.DataFrame:
     """Delta l_k(t) at equal training time as path - oscillation, at the baseline's checkpoints.
 
-    path_<name> is the loss away from the edge less that at the centre of the oscillation: where the edge leads;
-    oscillation_<name> is what the oscillation adds at the edge. Indexed by steps since onset.
+    delta_<name> is Delta l_k; path_<name> is the loss away from the edge less that at the centre of the oscillation:
+    where the edge leads; oscillation_<name> is what the oscillation adds at the edge. Indexed by steps since onset.
     """
     whole = delta_loss(records, reference(records), "time", names)
     at_edge = two_step_average(records.steps["baseline"][[f"loss_{name}" for name in names]].to_numpy())
@@ -74,6 +74,7 @@ def split_delta_loss(records: SeedRecords, names: Sequence[str] = GROUPS) -> pd.
     columns = {}
     for i, name in enumerate(names):
         away = whole.loc[table.index, name] + at_edge[table.index, i]
+        columns[f"delta_{name}"] = whole.loc[table.index, name]
         columns[f"path_{name}"] = away - table[f"centre_loss_{name}"]
         columns[f"oscillation_{name}"] = table[f"oscillation_cost_{name}"]
     return pd.DataFrame(columns)
@@ -149,11 +150,15 @@ def prediction_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
     over_time = []
     for r in records:
         measured, predicted = both(r)
-        over_time.append(pd.concat([measured.add_prefix("measured_"), predicted.add_prefix("predicted_")], axis=1))
+        table = pd.concat([measured.add_prefix("measured_"), predicted.add_prefix("predicted_")], axis=1)
+        over_time.append(table.assign(error=error_over_time(r)))
     rows = []
     for seed, r in seeds.items():
         names = (*GROUPS, *r.strata)
         for name, measured, predicted in zip(names, *settled(r, names), strict=True):
             kind = "group" if name in GROUPS else "stratum"
             rows.append({"seed": seed, "name": name, "kind": kind, "measured": measured, "predicted": predicted})
-    return tables | {"prediction": over_seeds(over_time), "predicted_gains": pd.DataFrame(rows).set_index("seed")}
+    return tables | {
+        "prediction": over_seeds(over_time, lambda column: LOG if column == "error" else plain()),
+        "predicted_gains": pd.DataFrame(rows).set_index("seed"),
+    }

@@ -111,13 +111,13 @@ FIGURES = {
     ),
     "figure_decomposition": FigureSpec(
         over_training.decomposition,
-        {"decomposition": [f"{part}_{group}" for part in ("path", "oscillation") for group in GROUPS]},
+        {"decomposition": [f"{part}_{group}" for part in ("delta", "path", "oscillation") for group in GROUPS]},
     ),
     "figure_edge_flow": FigureSpec(
         points.edge_flow,
         {
             "predicted_gains": ["name", "kind", "measured", "predicted"],
-            "prediction": [f"{kind}_{group}" for kind in ("measured", "predicted") for group in GROUPS],
+            "prediction": [*(f"{kind}_{group}" for kind in ("measured", "predicted") for group in GROUPS), "error"],
         },
         of_the_model=True,
     ),

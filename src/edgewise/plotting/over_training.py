@@ -262,19 +262,19 @@ def decomposition(tables: Tables, captions: Captions) -> Figure:
     """Δℓ_k over training time as where the edge leads, less what the oscillation costs, group by group."""
     table = tables["decomposition"].copy()
     entries = [
-        legend_entry(CurveStyle(GREY), "Δℓ"),
+        legend_entry(CurveStyle(GREY, linewidth=2.2), "Δℓ$_k$ = path − oscillation"),
         legend_entry(CurveStyle(GREY, "--"), "path: loss away − loss at the centre of the oscillation"),
-        legend_entry(CurveStyle(GREY, ":"), "− oscillation: what it adds at the edge"),
+        legend_entry(CurveStyle(GREY, ":"), "− oscillation: what it adds to the loss at the edge"),
     ]
-    caption = f"Baseline, at its checkpoints; at equal training time. {captions.mean}"
+    of_whole = "" if len(captions.seeds) == 1 else ", of Δℓ alone"
+    caption = f"At the baseline's checkpoints, at equal training time. {captions.mean_with(f'band{of_whole}')}"
     figure, panels = new_figure((2, 2), "What the edge costs a group, and where it leads", caption, entries)
     for panel, group in zip(panels.flat, GROUPS, strict=True):
         table["cost"] = -table[f"oscillation_{group}"]
-        table["whole"] = table[f"path_{group}"] + table["cost"]
         styles = {
-            "whole": CurveStyle(COLORS[group], linewidth=2.2),
-            f"path_{group}": CurveStyle(COLORS[group], "--"),
-            "cost": CurveStyle(COLORS[group], ":"),
+            f"delta_{group}": CurveStyle(COLORS[group], linewidth=2.2),
+            f"path_{group}": CurveStyle(COLORS[group], "--", band=False),
+            "cost": CurveStyle(COLORS[group], ":", band=False),
         }
         draw_curves(panel, table, styles, within=[0])
         mark_zero(panel)
