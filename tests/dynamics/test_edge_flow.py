@@ -167,11 +167,7 @@ def test_gradient_descent_in_the_valley_stays_near_the_prediction():
 
 
 def test_substeps_come_nearer_to_the_equations():
-<<<<<<< HEAD
-    """Along x the valley's equations are dy / dt = - lr (STIFF (y - REST) + r^2 / 2), dr / dt = r log |lr S - 1|."""
-=======
     """Along x they are dy / dt = - lr (STIFF (y - REST) + r^2 / 2) and dr / dt = r log |lr S - 1|."""
->>>>>>> c083d728f4760586cc8654a982d9c73adf3d122f
 
     def rate(_: float, state: np.ndarray) -> list[float]:
         y, r = state

@@ -7,12 +7,8 @@ from conftest import REPOSITORY
 
 from edgewise.data.groups import choose_prototypes, grouped_data
 from edgewise.inference.generalisation import evaluation_tables
-<<<<<<< HEAD
 from edgewise.inference.positions import geometry_tables
-=======
-from edgewise.inference.geometry import geometry_tables
 from edgewise.inference.predictions import prediction_tables
->>>>>>> c083d728f4760586cc8654a982d9c73adf3d122f
 from edgewise.inference.series import series_tables
 from edgewise.params import DatasetParams, PrototypeParams
 from edgewise.plotting import FIGURES

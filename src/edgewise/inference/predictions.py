@@ -53,11 +53,13 @@ def both(records: SeedRecords, names: Sequence[str] = GROUPS) -> tuple[pd.DataFr
 
 
 def error_over_time(records: SeedRecords) -> pd.Series:
-    """|predicted - measured| / |measured|, the lengths of the vectors of the groups' Delta l_k, at every time."""
+    """|predicted - measured| of the vector of the groups' Delta l_k at every time, over its root-mean-square length.
+
+    Not over its length at that time, which begins near 0.
+    """
     measured, predicted = both(records)
-    return pd.Series(
-        np.linalg.norm(predicted - measured, axis=1) / np.linalg.norm(measured, axis=1), index=measured.index
-    )
+    size = np.sqrt(np.mean(np.sum(measured.to_numpy() ** 2, axis=1)))
+    return pd.Series(np.linalg.norm(predicted - measured, axis=1) / size, index=measured.index)
 
 
 def split_delta_loss(records: SeedRecords, names: Sequence[str] = GROUPS) -> pd.DataFrame:
@@ -99,7 +101,7 @@ def theory_metrics(seeds: Seeds) -> dict[str, Any]:
     * groups: settled gains measured and predicted, and the mean error of the settled part relative to the mean size of
       the gain there;
     * rank_correlation, linear_correlation, right_signs: over groups and strata, within a seed;
-    * follows_until: the first step at which the error of the four gains together is above 10 %;
+    * follows_until: the first step at which the error of the four gains together is above 10 % of their size;
     * sharpness_ratio: the curvature along the predicted oscillation in the settled part, over the threshold.
     """
     if not has_prediction(seeds):
