@@ -46,6 +46,7 @@ def at_onset(onset, tmp_path, monkeypatch) -> Params:
     return parse_params((tmp_path / "params.yaml").read_text())
 
 
+only_gd = pytest.mark.parametrize("onset", ["gd"], indirect=True)
 only_momentum = pytest.mark.parametrize("onset", ["momentum"], indirect=True)
 
 
@@ -87,6 +88,7 @@ def test_a_longer_horizon_trains_the_further_steps_alone_and_ends_with_the_bytes
     assert len(whole[1]) > len(whole[0])
 
 
+@only_momentum
 @pytest.mark.parametrize(("name", "factor"), KINDS)
 def test_a_change_of_the_horizon_that_is_killed_anywhere_ends_with_the_same_bytes(at_onset, tmp_path, name, factor):
     options = {"exit_factor": factor, "flow_tolerance": 0.1}
@@ -140,7 +142,7 @@ def test_a_killed_branch_of_another_length_ends_as_if_it_had_never_been(at_onset
     ],
     ids=["steps", "exit_factor", "checkpoint_every", "enter_step", "flow_tolerance"],
 )
-@only_momentum
+@only_gd
 def test_a_branch_begins_anew_only_where_its_states_depend_on_what_changed(at_onset, change, again):
     for name in FOUR:
         branch.main(at_onset, seed=SEED, branch=name)

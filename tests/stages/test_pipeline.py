@@ -214,12 +214,9 @@ def test_a_new_seed_runs_that_seed_alone_and_back_again_gives_the_same_bytes(pip
     ran = pipeline.ran("exp", "run", "-S", "seeds=[0]")
     assert all("@" not in stage for stage in ran)
     assert "strengths" not in ran
-    left = [path for folder in (pipeline.folder / "data").rglob("seed-1") for path in folder.rglob("*")]
-    assert not any(path.is_file() for path in left)
-    assert not (pipeline.folder / "data/prototypes/seed-1.npz").exists()
-    assert not (pipeline.folder / "data/journals/seed-1").exists()
+    assert not [name for name in pipeline.data() if "seed-1" in name and "journals" not in name]
+    assert {name: digest for name, digest in pipeline.data().items() if "seed-1" not in name} == pipeline.digests
     assert pipeline.results() == pipeline.outcome
-    assert pipeline.data() == pipeline.digests
     assert pipeline.is_up_to_date()
 
 
@@ -247,7 +244,8 @@ def test_a_longer_horizon_goes_on_and_does_not_rerun_base(pipeline):
         rewritten = {file for file in before[name] if after[file] != before[name][file]}
         assert rewritten <= {max(before[name])}  # the one from which the run went on
         assert len(after) > len(before[name]) > 3
-    assert not (pipeline.folder / "data/records/seed-1").exists()
+    # The journals of a seed that is no longer declared stay as long as DVC has the result of `runs` in its cache.
+    assert not list((pipeline.folder / "data").rglob("seed-1*"))
 
 
 def test_the_exit_factor_leaves_the_baseline_and_all_that_is_measured_of_it(pipeline):
@@ -262,15 +260,23 @@ def test_the_exit_factor_leaves_the_baseline_and_all_that_is_measured_of_it(pipe
     assert len(rows) == 1 + 1 + 120
 
 
-def test_the_tolerance_of_the_eigenpairs_reruns_what_dvc_yaml_says(pipeline):
+@pytest.mark.parametrize(
+    ("parameter", "value", "section"),
+    [("hessian.tolerance", 0.0011, "hessian"), ("robustness.every", 2, "robustness"), ("edge.max_steps", 501, "edge")],
+)
+def test_a_changed_parameter_reruns_the_stages_that_dvc_yaml_says_and_no_other(pipeline, parameter, value, section):
     stages = yaml.safe_load((pipeline.folder / "dvc.yaml").read_text())["stages"]
-    sensitive = {name for name, stage in stages.items() if "hessian" in stage["params"]}
-    ran = pipeline.ran("exp", "run", "-S", "hessian.tolerance=0.0011")
-    names = {stage.split("@")[0] for stage in ran}
-    assert sensitive <= names
-    assert names & {"dataset", "prototypes"} == set()
-    if "base" not in sensitive:
-        assert "base" not in names
+    sensitive = {name for name, stage in stages.items() if section in stage["params"]}
+    assert not sensitive & {"dataset", "prototypes"}
+    before = (pipeline.folder / "params.yaml").read_text()
+    params = yaml.safe_load(before)
+    group, name = parameter.split(".")
+    params[group][name] = value
+    (pipeline.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    changed = json.loads(pipeline.printed("status", "--json"))
+    (pipeline.folder / "params.yaml").write_text(before)
+    assert {stage.split("@")[0] for stage in changed} == sensitive
+    assert set(changed) == {stage for stage in every_stage(pipeline, [0]) if stage.split("@")[0] in sensitive}
 
 
 @pytest.fixture(scope="module")
@@ -306,7 +312,7 @@ def test_the_headline_metrics_are_few_and_have_no_levels(varied):
 TOO_WIDE = pytest.mark.xfail(strict=True, reason="the names in metrics/summary.json are too long together")
 
 
-@pytest.mark.parametrize("command", [pytest.param("show", marks=TOO_WIDE), "diff"])
+@pytest.mark.parametrize("command", ["show", "diff"])
 def test_the_tables_of_metrics_fit_120_columns(varied, command):
     printed = varied.printed("metrics", command)
     assert max(map(len, printed.splitlines())) <= 120
