@@ -16,7 +16,8 @@ from edgewise.plotting import IMAGES, Captions, FigureSpec, draw, draw_images, t
 
 def main(params: Params) -> None:
     captions = run_captions(params)
-    figures = {name: spec for name, spec in MADE_OF_TABLES.items() if has_model(params) or not spec.of_the_model}
+    has_prediction = (TABLES / "prediction.csv").exists()
+    figures = {name: spec for name, spec in MADE_OF_TABLES.items() if has_prediction or not spec.of_the_model}
     tables = read_tables(figures.values())
     for name in figures:
         write_atomically(FIGURES / f"{name}.png", to_png(draw(name, tables, captions)))
@@ -34,11 +35,6 @@ def run_captions(params: Params) -> Captions:
     setting = f"{data.name}, classes {pair}, n = {data.n}; {training}; α = {params.alpha:g}"
     displaced = setting if params.direction == "coherent" else f"{setting} in random directions"
     return Captions(displaced, params.seeds, params.replicate)
-
-
-def has_model(params: Params) -> bool:
-    """Whether the theory stage has a model of the optimiser."""
-    return params.optimizer.name == "gd"
 
 
 def read_tables(figures: Iterable[FigureSpec]) -> dict[str, pd.DataFrame]:

@@ -1,5 +1,6 @@
 """Predict who gains: edge flow, from the pair of iterates at onset."""
 
+from contextlib import suppress
 from itertools import islice
 
 from tqdm import tqdm
@@ -7,6 +8,7 @@ from tqdm import tqdm
 from common import checkpoints_folder, records_folder, stage
 from edgewise.data.files import write_rows
 from edgewise.dynamics.edge_flow import Oscillation, edge_flow
+from edgewise.errors import DivergenceError
 from edgewise.params import Params
 from edgewise.states.trajectory import manifest_of
 from experiment import Experiment
@@ -22,8 +24,9 @@ def main(params: Params, seed: int) -> None:
         start = Oscillation.of(first.theta, second.theta)
         predicted = edge_flow(experiment.objective, lr, start, experiment.tracked, params.theory.substeps, decay)
         steps = tqdm(islice(predicted, params.branch.steps), desc="edge flow", total=params.branch.steps, disable=None)
-        # The prediction begins between the two iterates.
-        rows = [{"step": t_star + i, "time": (i + 0.5) * lr, **row} for i, (_, row) in enumerate(steps)]
+        # The prediction begins between the two iterates. One that diverges is none: what was measured stands without it.
+        with suppress(DivergenceError):
+            rows = [{"step": t_star + i, "time": (i + 0.5) * lr, **row} for i, (_, row) in enumerate(steps)]
     write_rows(records_folder(seed, "base") / "edge_flow.csv", rows)
 
 

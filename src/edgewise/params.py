@@ -49,7 +49,7 @@ class DatasetParams(Section):
     root: str = "datasets"
     #: The pair, by label or by name.
     classes: tuple[int | str, int | str] = (3, 5)
-    #: Training images of both classes together, n/2 of each; see `replicate` for which.
+    #: Training images of a seed, n/2 of each class; see `Params.replicate` for which.
     n: Annotated[int, Field(ge=4, multiple_of=2)] = 400
     #: Channel mean and std: the usual ones of CIFAR-10, those of all training images of the pair, or (auto) the former
     #: for cifar10.
@@ -72,7 +72,8 @@ class PrototypeParams(Section):
     candidates: Count = 50
     #: Of those, how many go into training; the rest stay held out.
     trained: Count = 25
-    #: Seeds k-means and, together with the seed of a run (see `replicate`), everything that is drawn.
+    #: Seeds k-means and, together with the seed of a run (see `Params.replicate`), the draw of the images, of the trained
+    #: candidates and of the random directions.
     seed: Natural = 0
     #: Whether the four groups are made from different images. If not, inliers, output-outliers and input-outliers are
     #: made from the same ones, as in the paper, and the boundary group may share some of those.
@@ -91,7 +92,8 @@ class ModelParams(Section):
     """The network and its initialisation; what the parameters mean for each network: src/edgewise/network/models.py."""
 
     #: mlp, cnn, resnet, or a network of your own as package.module:factory, with factory(input_shape, outputs) ->
-    #: torch.nn.Module. DVC sees changes of its file if dvc.yaml names it in the deps of base, branch and hessian.
+    #: torch.nn.Module. DVC sees changes of its file if dvc.yaml names it in the deps of the stages that have
+    #: src/edgewise/network in theirs, but summary.
     name: str = "mlp"
     #: Units of a hidden linear layer; the numbers of channels follow from it (cnn: width/8, resnet: width/32).
     width: Count = 256
@@ -215,7 +217,7 @@ class RobustnessParams(Section):
     #: Norm of the perturbation, over the whole image.
     norm: Literal["linf", "l2"] = "linf"
     #: Radii of the balls, in steps of an 8-bit pixel: 8 is 8/255 of the range from 0 to 1. 0 is always measured too.
-    #: auto: those at which the network at onset keeps about 3/4, 1/2 and 1/4 of its accuracy.
+    #: auto: those at which the first seed's network at onset keeps about 3/4, 1/2 and 1/4 of its accuracy.
     epsilons: Literal["auto"] | Annotated[list[Positive], Field(min_length=1)] = "auto"
     #: What the attacks maximise. loss: the training loss; margin: the other output less the label's. For CE they are
     #: the same. MSE also grows where the network gets surer of the right label, so maximising it overstates robustness
@@ -227,11 +229,11 @@ class RobustnessParams(Section):
     step_size: Positive = 0.25
     #: Runs of PGD; the first goes on from the best perturbation of the smaller epsilons, the others start at random.
     restarts: Count = 2
-    #: At most so many test images are attacked (see `replicate` for which); of the held-out groups, all.
+    #: At most so many test images are attacked (see `Params.replicate` for which); of the held-out groups, all.
     examples: Count = 100
-    #: Every so many checkpoints are attacked, and the last.
+    #: Every so many checkpoints are attacked, and the last; both iterates of each.
     every: Count = 4
-    #: Seeds the choice of the test images and the random starts.
+    #: Seeds the random starts and, together with the seed of a run, the choice of the test images.
     seed: Natural = 0
 
     @field_validator("epsilons")
@@ -251,9 +253,9 @@ class OodParams(Section):
     contrast: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)] = [0.4, 0.3, 0.2, 0.1, 0.05]
     #: Standard deviation of the blur, in pixels, one a severity.
     gaussian_blur: Annotated[list[Positive], Field(min_length=1)] = [0.5, 1, 1.5, 2, 3]
-    #: Every so many checkpoints are evaluated, and the last.
+    #: Every so many checkpoints are evaluated, and the last; both iterates of each.
     every: Count = 2
-    #: Seeds the noise and the random directions.
+    #: Seeds, together with the seed of a run (see `Params.replicate`), the noise and the random directions.
     seed: Natural = 0
 
     @field_validator("alphas", "gaussian_noise", "gaussian_blur")
@@ -288,9 +290,9 @@ class Params(Section):
     """All of params.yaml."""
 
     seeds: Annotated[list[Natural], Field(min_length=1)] = [0, 1, 2, 3, 4]
-    #: What a seed draws. all: its training images (where there are more than n), its trained candidates, random
-    #: directions, test images under attack, and the initialisation. initialisation: that alone; the images are then
-    #: the first of each class.
+    #: What a seed draws. all: its training images (where a class has more than n/2), its trained candidates, random
+    #: directions, noise, test images under attack, and the initialisation. initialisation: that alone; the images are
+    #: then the first of each class. With both, the order of mini-batches and the random groups of the permutation null.
     replicate: Literal["all", "initialisation"] = "all"
     #: Displacement of the input-outliers, in units of v_diff.
     alpha: Annotated[float, Field(ge=0)] = 3.0

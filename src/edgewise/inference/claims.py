@@ -15,7 +15,7 @@ from edgewise.inference.gains import HELD, PREDICTORS, Held, Part, gains, predic
 from edgewise.inference.generalisation import advantages, dominance, informative_strengths
 from edgewise.inference.intervals import Estimate, correlation, estimate, fraction, plain, spearman
 from edgewise.inference.metrics import Score, advantage_over, late
-from edgewise.inference.predictions import reference, right_signs, settled
+from edgewise.inference.predictions import has_prediction, reference, right_signs, settled
 from edgewise.inference.records import SeedRecords, Seeds
 from edgewise.inference.verdicts import Claim, Statistic, in_both_parts, of_gains, per_seed, ranked, table_of
 from edgewise.params import Params
@@ -187,11 +187,6 @@ def mse(params: Params) -> bool:
 def ce(params: Params) -> bool:
     """Whether the setting is that of figure 7."""
     return coherent(params) and params.loss == "ce"
-
-
-def gradient_descent(params: Params) -> bool:
-    """Whether there is a model of the optimiser at the edge."""
-    return params.optimizer.name == "gd"
 
 
 def mse_at(alpha: float) -> Callable[[Params], bool]:
@@ -390,7 +385,7 @@ CLAIMS = [
         " sign, against 1/2), at equal training time",
         Statistic(signs_predicted),
         null=0.5,
-        applies=gradient_descent,
+        needs=has_prediction,
     ),
     *(
         Claim(
@@ -398,7 +393,7 @@ CLAIMS = [
             f"edge flow ranks the gains better than {rival.replace('_', ' ')} before onset does, at equal training"
             " time",
             edge_flow_better_than(rival),
-            applies=gradient_descent,
+            needs=has_prediction,
         )
         for rival in PREDICTORS[:3]
     ),
@@ -407,4 +402,4 @@ CLAIMS = [
 
 def judge(params: Params, seeds: Seeds) -> list[dict[str, Any]]:
     """Every claim that the configuration can test, with its statistic, interval and verdicts (metrics/claims.json)."""
-    return table_of([claim for claim in CLAIMS if claim.applies(params)], seeds)
+    return table_of([claim for claim in CLAIMS if claim.applies(params) and claim.needs(seeds)], seeds)

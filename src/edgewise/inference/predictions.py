@@ -105,7 +105,10 @@ def theory_metrics(seeds: Seeds) -> dict[str, Any]:
     * sharpness_ratio: the curvature along the predicted oscillation in the settled part, over the threshold.
     """
     if not has_prediction(seeds):
-        return {"edge_flow": None, "reason": "edge flow is a model of gradient descent (optimizer.name gd) alone"}
+        reason = (
+            "edge flow is a model of gradient descent (optimizer.name gd) alone, or it diverged in one of the seeds"
+        )
+        return {"edge_flow": None, "reason": reason}
     records = list(seeds.values())
     groups: dict[str, Any] = {}
     pairs = [both(r) for r in records]

@@ -56,6 +56,7 @@ class Claim:
     null : what the statistic is compared with
     margin : the statement is that the statistic lies between -margin and margin; `sign` and `null` have no meaning then
     applies : whether a configuration can test it
+    needs : whether what the runs recorded can
     """
 
     figure: str
@@ -66,6 +67,7 @@ class Claim:
     null: float = 0.0
     margin: float | None = None
     applies: Callable[[Params], bool] = lambda params: True
+    needs: Callable[[Seeds], bool] = lambda seeds: True
 
     @property
     def confidence(self) -> float:

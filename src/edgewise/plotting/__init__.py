@@ -4,7 +4,7 @@ Modules
 -------
 style : colours, line styles, captions, the empty figure and its PNG
 curves : curves with their bands, and the lines that mark a step or a level
-over_training, points, geometry, unseen : one function for each figure
+over_training, points, geometry, unseen_data : one function for each figure
 
 To add a figure, write a function of `Tables` and `Captions` in the module whose subject it is. It calls
 `style.new_figure`, draws on the panels and returns the figure. Then add a line to `FIGURES`: the name of the figure's
