@@ -24,7 +24,7 @@ ORDER = (
     ("network",),
     ("states",),
     ("dynamics",),
-    ("measures", "unseen"),
+    ("measures", "theory", "unseen"),
     ("inference",),
     ("plotting",),
     ("study",),

@@ -16,12 +16,12 @@ import control
 import dataset
 import hessian
 import ood
+import prediction
 import prototypes
 import robustness
 import runs
 import strengths
 import summary
-import theory
 import verification
 from common import checkpoints_folder, journal_folder, records_folder
 from edgewise.dynamics.loop import run
@@ -55,7 +55,7 @@ def verdicts(params: Params) -> dict[str, str]:
         for name in ("base", *params.branches):
             hessian.main(params, seed, name)
         control.main(params, seed)
-        theory.main(params, seed)
+        prediction.main(params, seed)
     strengths.main(params, params.seeds[0])
     for seed in params.seeds:
         for name in params.branches:

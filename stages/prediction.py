@@ -7,10 +7,10 @@ from tqdm import tqdm
 
 from common import checkpoints_folder, records_folder, stage
 from edgewise.data.files import write_rows
-from edgewise.dynamics.edge_flow import Oscillation, edge_flow
 from edgewise.errors import DivergenceError
 from edgewise.params import Params
 from edgewise.states.trajectory import manifest_of
+from edgewise.theory.edge_flow import Oscillation, edge_flow
 from experiment import Experiment
 
 
@@ -24,7 +24,7 @@ def main(params: Params, seed: int) -> None:
         start = Oscillation.of(first.theta, second.theta)
         predicted = edge_flow(experiment.objective, lr, start, experiment.tracked, params.theory.substeps, decay)
         steps = tqdm(islice(predicted, params.branch.steps), desc="edge flow", total=params.branch.steps, disable=None)
-        # The prediction begins between the two iterates. One that diverges is none: what was measured stands without it.
+        # The prediction begins between the two iterates. Where it diverges there is none, and what was measured stands.
         with suppress(DivergenceError):
             rows = [{"step": t_star + i, "time": (i + 0.5) * lr, **row} for i, (_, row) in enumerate(steps)]
     write_rows(records_folder(seed, "base") / "edge_flow.csv", rows)

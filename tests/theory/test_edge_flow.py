@@ -11,10 +11,10 @@ from scipy.linalg import expm
 from torch import Tensor
 from toys import Losses
 
-from edgewise.dynamics.edge_flow import Oscillation, edge_flow
 from edgewise.errors import DivergenceError
 from edgewise.network.objective import Objective
 from edgewise.states.optimizers import GradientDescent, State
+from edgewise.theory.edge_flow import Oscillation, edge_flow
 
 LR = 0.1
 

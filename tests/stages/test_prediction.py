@@ -1,4 +1,4 @@
-"""The stage theory, and what summary and figures make of it, where the optimiser has a model and where it has none."""
+"""The stage prediction, and what summary and figures make of it, with a model of the optimiser and without one."""
 
 import json
 import shutil
@@ -16,12 +16,12 @@ import dataset
 import figures
 import hessian
 import ood
+import prediction
 import prototypes
 import robustness
 import runs
 import strengths
 import summary
-import theory
 import verification
 from edgewise.data.groups import GROUPS
 from edgewise.params import Params, parse_params
@@ -48,7 +48,7 @@ def to_onset(folder: Path, params: Params) -> None:
         prototypes.main(params, seed=1)
         base.main(params, seed=1)
         branch.main(params, seed=1, branch="baseline")
-        theory.main(params, seed=1)
+        prediction.main(params, seed=1)
 
 
 @pytest.fixture(scope="module", params=["gd", "momentum"])
@@ -114,7 +114,7 @@ def test_substeps_change_what_follows_the_start(predicted, tmp_path, monkeypatch
     optimizer, folder = predicted
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    theory.main(configuration(optimizer, theory={"substeps": 4}), seed=1)
+    prediction.main(configuration(optimizer, theory={"substeps": 4}), seed=1)
     finer, table = (records_of(place, "base", "edge_flow") for place in (tmp_path, folder))
     pd.testing.assert_series_equal(finer.iloc[0], table.iloc[0])
     assert (finer["loss"].iloc[1:] != table["loss"].iloc[1:]).all()
