@@ -4,7 +4,7 @@ A claim is declared in `CLAIMS`: the figure, the statement, the statistic over t
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,15 @@ from edgewise.data.files import Array
 from edgewise.data.groups import GROUPS
 from edgewise.inference.gains import HELD, PREDICTORS, Held, Part, gains, predictor
 from edgewise.inference.generalisation import advantages, dominance, informative_strengths
-from edgewise.inference.intervals import Estimate, correlation, estimate, fraction, plain, spearman
+from edgewise.inference.intervals import Estimate, correlation, estimate, plain, spearman
 from edgewise.inference.metrics import Score, advantage_over, late
-from edgewise.inference.predictions import has_prediction, reference, right_signs, settled
+from edgewise.inference.predictions import (
+    gain_if_the_edge_stood_still,
+    has_prediction,
+    reference,
+    settled,
+    settled_path,
+)
 from edgewise.inference.records import SeedRecords, Seeds
 from edgewise.inference.verdicts import Claim, Statistic, in_both_parts, of_gains, per_seed, ranked, table_of
 from edgewise.params import Params
@@ -72,37 +78,45 @@ def better_than(rival: str, held: Held) -> Statistic:
     return in_both_parts(found)
 
 
-def signs_told_by(name: str, held: Held) -> Statistic:
-    """The fraction of groups and strata whose gain has the sign that their coupling had before onset."""
-
-    def found(seeds: Seeds, part: Part) -> Estimate:
-        right = [
-            np.sign(predictor(r, name, "exit", names)) == np.sign(gains(r, "exit", held, names, part))
-            for r in seeds.values()
-            for names in [(*GROUPS, *r.strata)]
-        ]
-        return estimate([each.mean() for each in right], fraction(len(right[0])))
-
-    return in_both_parts(found)
+def ranked_by(name: str, held: Held) -> Statistic:
+    """How well a predictor measured before onset ranks the gains of groups and strata."""
+    return in_both_parts(lambda seeds, part: Score(seeds, "exit", name, held, part=part).estimate())
 
 
-def signs_predicted(seeds: Seeds) -> Estimate:
-    """The fraction of groups and strata whose gain has the sign that edge flow predicts."""
-    return estimate(right_signs(seeds), fraction(len(GROUPS) + len(next(iter(seeds.values())).strata)))
+def path(group: str) -> Statistic:
+    """The settled gain of a group by the path alone, without what the oscillation costs."""
+    return per_seed(lambda records: float(settled_path(records, [group])[0]))
+
+
+def influence_and_path(seeds: Seeds) -> list[tuple[Array, Array]]:
+    """C_k before onset and the gain by the path, of groups and strata; one pair a seed."""
+    return [
+        (predictor(r, "curvature_influence", "exit", names), settled_path(r, names))
+        for r in seeds.values()
+        for names in [(*GROUPS, *r.strata)]
+    ]
+
+
+def edge_flow_and_gains(seeds: Seeds) -> list[tuple[Array, Array]]:
+    """Predicted and measured settled gains of groups and strata; one pair a seed."""
+    return [settled(r, (*GROUPS, *r.strata)) for r in seeds.values()]
 
 
 def edge_flow_better_than(rival: str) -> Statistic:
-    """How much better edge flow ranks the gains than what was measured before onset, over groups and strata."""
+    """How much better edge flow ranks the gains of groups and strata than a rival; both are given the loss away."""
 
     def found(seeds: Seeds) -> Estimate:
-        differences: list[float] = []
-        names: tuple[str, ...] = ()
+        differences, points = [], 0
         for records in seeds.values():
             names = (*GROUPS, *records.strata)
             measured, predicted = settled(records, names)
-            other = predictor(records, rival, reference(records), names)
+            if rival == STANDING_STILL:
+                other = gain_if_the_edge_stood_still(records, names)
+            else:
+                other = predictor(records, rival, reference(records), names)
             differences.append(spearman(measured, predicted) - spearman(measured, other))
-        return estimate(differences, plain(limit=2, grid=correlation(len(names)).grid))
+            points = len(names)
+        return estimate(differences, plain(limit=2, grid=correlation(points).grid))
 
     return Statistic(found)
 
@@ -117,10 +131,16 @@ def fading_of_the_input_outliers(records: SeedRecords) -> float:
 
 
 def correlation_change(records: SeedRecords) -> float:
-    """Correlation of alignment with centroid distance at onset, less that halfway to it."""
-    base, at_edge = records.hessian["base"], records.hessian["baseline"]
-    halfway = int(np.argmin(np.abs(base["step"].to_numpy() - records.t_star / 2)))
-    return float(at_edge["centroid_correlation"].iloc[0] - base["centroid_correlation"].iloc[halfway])
+    """Correlation of alignment with centroid distance at onset, less its mean over the checkpoints before it."""
+    base = records.hessian["base"].set_index("step")["centroid_correlation"]
+    before = base[(base.index > 0) & (base.index < records.t_star - 1)]
+    return float(records.hessian["baseline"]["centroid_correlation"].iloc[0] - before.mean())
+
+
+def correlation_at_onset(seeds: Seeds) -> Estimate:
+    """Correlation of alignment with centroid distance at onset."""
+    found = [records.hessian["baseline"]["centroid_correlation"].iloc[0] for records in seeds.values()]
+    return estimate(found, correlation(min(len(records.distance) for records in seeds.values())))
 
 
 def late_correlation(seeds: Seeds) -> Estimate:
@@ -170,6 +190,16 @@ IN_WORDS: Mapping[Held, str] = {"step": "step", "time": "training time"}
 #: "About 0" means less than this share of the loss at onset.
 MARGIN = 0.01
 
+#: The groups that the paper says gain (1) and lose (-1).
+GAINING: Mapping[str, Literal[1, -1]] = {"input_outlier": 1, "output_outlier": 1, "inlier": -1, "boundary": -1}
+
+#: What edge flow is compared with, in words; the first is the loss away from the edge, which it is given, alone.
+STANDING_STILL = "standing_still"
+RIVALS_OF_EDGE_FLOW = {
+    STANDING_STILL: "that loss alone does",
+    **{name: f"{name.replace('_', ' ')} before onset does" for name in PREDICTORS[:3]},
+}
+
 #: How the gradient of the sharpness is taken, in words.
 COUPLINGS = {"coupling": "by derivative", "coupling_over_step": "over a step's length"}
 
@@ -197,11 +227,11 @@ def mse_at(alpha: float) -> Callable[[Params], bool]:
 def _figure_4() -> list[Claim]:
     claims = []
     for held in HELD:
-        for group, sign in (("input_outlier", 1), ("output_outlier", 1), ("inlier", -1), ("boundary", -1)):
+        for group, sign in GAINING.items():
             verb = "gains from" if sign > 0 else "loses by"
             statement = f"the {group.replace('_', '-')} group {verb} the edge, at equal {IN_WORDS[held]}"
             paper = "" if held == "time" else ("> 0" if sign > 0 else "< 0")
-            claims.append(Claim("4", statement, gain(group, held), 1 if sign > 0 else -1, paper, applies=mse))
+            claims.append(Claim("4", statement, gain(group, held), sign, paper, applies=mse))
     return claims
 
 
@@ -279,9 +309,15 @@ CLAIMS = [
     ),
     Claim(
         "8",
-        "the correlation of alignment with centroid distance is higher at onset than during sharpening",
+        "the correlation of alignment with centroid distance is higher at onset than on the way there (mean)",
         per_seed(correlation_change, plain(limit=2)),
         paper="0.39 - (-0.11)",
+    ),
+    Claim(
+        "8",
+        "the correlation of alignment with centroid distance is positive at onset",
+        Statistic(correlation_at_onset),
+        paper="0.39",
     ),
     Claim(
         "20",
@@ -340,10 +376,9 @@ CLAIMS = [
     *(
         Claim(
             "22",
-            f"the sign of the coupling {in_words}, before onset, tells who gains (fraction of groups and strata,"
-            f" against 1/2), at equal {IN_WORDS[held]}",
-            signs_told_by(name, held),
-            null=0.5,
+            f"the signed coupling {in_words}, before onset, ranks the gains (rank correlation of groups and strata), at"
+            f" equal {IN_WORDS[held]}",
+            ranked_by(name, held),
         )
         for name, in_words in COUPLINGS.items()
         for held in HELD
@@ -379,23 +414,39 @@ CLAIMS = [
         for rival in PREDICTORS[1:]
         for held in HELD
     ),
+    *(
+        Claim(
+            "4",
+            f"the {group.replace('_', '-')} group {'gains' if sign > 0 else 'loses'} by the path that the edge leads,"
+            " without the cost of the oscillation, at equal training time",
+            path(group),
+            sign,
+            applies=mse,
+        )
+        for group, sign in GAINING.items()
+    ),
+    Claim(
+        "selector",
+        "who gains by the path is who had curvature influence before onset (rank correlation of groups and strata), at"
+        " equal training time",
+        ranked(influence_and_path),
+    ),
     Claim(
         "theory",
-        "edge flow, started at onset, predicts who gains (fraction of groups and strata whose gain has the predicted"
-        " sign, against 1/2), at equal training time",
-        Statistic(signs_predicted),
-        null=0.5,
+        "edge flow, given the loss away from the edge, ranks the gains (rank correlation of groups and strata), at"
+        " equal training time",
+        ranked(edge_flow_and_gains),
         needs=has_prediction,
     ),
     *(
         Claim(
             "theory",
-            f"edge flow ranks the gains better than {rival.replace('_', ' ')} before onset does, at equal training"
+            f"edge flow, given the loss away from the edge, ranks the gains better than {in_words}, at equal training"
             " time",
             edge_flow_better_than(rival),
             needs=has_prediction,
         )
-        for rival in PREDICTORS[:3]
+        for rival, in_words in RIVALS_OF_EDGE_FLOW.items()
     ),
 ]
 

@@ -27,6 +27,9 @@ Part = Literal["settled", "transient"]
 #: What may tell who gains: curvature influence is the paper's claim, the others are its rivals.
 PREDICTORS = ("curvature_influence", "gradient_norm", "loss", "centroid_distance")
 
+#: The part of its later mean from which on the amplitude of the oscillation counts as grown.
+GROWN = 0.8
+
 #: When a predictor is measured: at the last pair of iterates before onset, when no branch has begun; or as the mean
 #: along the run at the edge, which has seen the outcome and only describes.
 When = Literal["before_onset", "along_branch"]
@@ -59,13 +62,13 @@ def delta_loss(records: SeedRecords, branch: str, held: Held, names: Sequence[st
 def transient(records: SeedRecords) -> int:
     """Steps from onset to the end of the transient.
 
-    It ends where the amplitude of the baseline's oscillation first reaches its mean over the later half, but not before
-    a tenth of the steps.
+    It ends where the amplitude of the baseline's oscillation first has `GROWN` of its mean over the later half, but not
+    before a tenth of the steps.
     """
     amplitude = records.steps["baseline"]["oscillation"].to_numpy()[1:]
-    level = amplitude[len(amplitude) // 2 :].mean()
-    grown = int(np.flatnonzero(amplitude >= level)[0]) + 1
-    return max(grown, len(amplitude) // 10)
+    half = len(amplitude) // 2
+    grown = np.flatnonzero(amplitude[:half] >= GROWN * amplitude[half:].mean())
+    return max(int(grown[0]) + 1 if len(grown) else half, len(amplitude) // 10)
 
 
 def gains(

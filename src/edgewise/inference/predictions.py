@@ -1,7 +1,7 @@
 """Edge flow's prediction of who gains, beside what was measured.
 
 It is started from the pair of iterates at onset and sees nothing later. Predicted is the loss along the baseline; the
-loss away from the edge is that of gradient flow where the branch was run, else of the exit branch.
+loss away from the edge is measured, that of gradient flow where the branch was run, else of the exit branch.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import pandas as pd
 from edgewise.data.files import Array
 from edgewise.data.groups import GROUPS
 from edgewise.inference.gains import delta_loss, two_step_average
-from edgewise.inference.intervals import LOG, correlation, estimate, fraction, plain, spearman
+from edgewise.inference.intervals import LOG, correlation, estimate, plain, spearman
 from edgewise.inference.metrics import as_dict
 from edgewise.inference.records import SeedRecords, Seeds
 from edgewise.inference.tables import over_seeds, second_half
@@ -100,7 +100,7 @@ def theory_metrics(seeds: Seeds) -> dict[str, Any]:
 
     * groups: settled gains measured and predicted, and the mean error of the settled part relative to the mean size of
       the gain there;
-    * rank_correlation, linear_correlation, right_signs: over groups and strata, within a seed;
+    * rank_correlation, linear_correlation: over groups and strata, within a seed;
     * follows_until: the first step at which the error of the four gains together is above 10 % of their size;
     * sharpness_ratio: the curvature along the predicted oscillation in the settled part, over the threshold.
     """
@@ -127,7 +127,6 @@ def theory_metrics(seeds: Seeds) -> dict[str, Any]:
             "groups": groups,
             "rank_correlation": as_dict(estimate([spearman(m, p) for m, p in points], correlation(count))),
             "linear_correlation": [float(np.corrcoef(m, p)[0, 1]) for m, p in points],
-            "right_signs": as_dict(estimate(right_signs(seeds), fraction(count))),
             "follows_until": as_dict(estimate([float(follows_until(r)) for r in records])),
             "sharpness_ratio": as_dict(
                 estimate([float(second_half(r.edge_flow)["sharpness"].mean() / r.setting.threshold) for r in records])
@@ -137,10 +136,21 @@ def theory_metrics(seeds: Seeds) -> dict[str, Any]:
     }
 
 
-def right_signs(seeds: Seeds) -> list[float]:
-    """For each seed the fraction of groups and strata whose settled gain has the predicted sign."""
-    points = [settled(r, (*GROUPS, *r.strata)) for r in seeds.values()]
-    return [float((np.sign(m) == np.sign(p)).mean()) for m, p in points]
+def settled_path(records: SeedRecords, names: Sequence[str] = GROUPS) -> Array:
+    """The path term of `split_delta_loss` [names], averaged over the checkpoints of the settled part."""
+    split = split_delta_loss(records, names)
+    late = split[split.index >= records.setting.steps / 2]
+    path: Array = late[[f"path_{name}" for name in names]].mean().to_numpy()
+    return path
+
+
+def gain_if_the_edge_stood_still(records: SeedRecords, names: Sequence[str]) -> Array:
+    """Settled gains [names], had the losses at the edge stayed what they were at onset: the loss away from it alone."""
+    predicted = both(records, names)[1]
+    columns = [f"loss_{name}" for name in names]
+    away = predicted.to_numpy() + records.edge_flow[columns].to_numpy()[: len(predicted)]
+    found: Array = second_half(pd.DataFrame(away)).mean().to_numpy() - records.edge_flow[columns].iloc[0].to_numpy()
+    return found
 
 
 def prediction_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:

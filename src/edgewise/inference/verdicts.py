@@ -80,7 +80,7 @@ class Claim:
             above, below = found.p_above(self.null), found.p_below(self.null)
             return 2 * min(above, below), "holds" if (above < below) == (self.sign > 0) else "fails"
         within = max(found.p_above(-self.margin), found.p_below(self.margin))
-        outside = min(found.p_above(self.margin), found.p_below(-self.margin))
+        outside = 2 * min(found.p_above(self.margin), found.p_below(-self.margin))  # either side counts
         return (within, "holds") if within < outside else (outside, "fails")
 
     def judge(self, found: Estimate) -> dict[str, Any]:
@@ -151,9 +151,17 @@ def row_of(claim: Claim, seeds: Seeds) -> dict[str, Any]:
 
 
 def corrected(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with their p-values after Holm's correction over all of them, and the verdicts by those."""
-    p_values = holm([row["p_value"] for row in rows])
+    """The rows with their p-values after Holm's correction, and the verdicts by those.
+
+    There are two families: the claims for which the paper has a value, and our own. Each is corrected by itself.
+    """
+    families = [[row for row in rows if bool(row["paper"]) == of_the_paper] for of_the_paper in (True, False)]
+    p_values = {
+        id(row): p_value
+        for family in families
+        for row, p_value in zip(family, holm([row["p_value"] for row in family]), strict=True)
+    }
     return [
-        {**row, "p_holm": p_value, "verdict_holm": at_level(p_value, row["verdict"])}
-        for row, p_value in zip(rows, p_values, strict=True)
+        {**row, "p_holm": p_values[id(row)], "verdict_holm": at_level(p_values[id(row)], row["verdict"])}
+        for row in rows
     ]

@@ -200,7 +200,7 @@ def _transient_in_words(moments: pd.DataFrame) -> str:
     """What a caption says of the transient."""
     low, high = int(moments["transient"].min()), int(moments["transient"].max())
     steps = f"{low} steps" if low == high else f"{low} to {high} steps, median shaded"
-    rule = "until the oscillation first has its mean amplitude of the later half, and at least a tenth of the steps"
+    rule = "until the oscillation first has 80 % of its later mean amplitude, and at least a tenth of the steps"
     return f"Transient: {rule} ({steps}). Settled: the later half"
 
 
