@@ -72,8 +72,8 @@ class PrototypeParams(Section):
     candidates: Count = 50
     #: Of those, how many go into training; the rest stay held out.
     trained: Count = 25
-    #: Seeds k-means and, together with the seed of a run (see `Params.replicate`), the draw of the images, of the
-    #: trained candidates and of the random directions.
+    #: Seeds k-means and, together with the seed of a run (see `Params.replicate`), the images, the trained candidates
+    #: and the random directions.
     seed: Natural = 0
     #: Whether the four groups are made from different images. If not, inliers, output-outliers and input-outliers are
     #: made from the same ones, as in the paper, and the boundary group may share some of those.
