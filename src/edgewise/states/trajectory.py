@@ -167,6 +167,8 @@ def manifest_of(folder: Path) -> Manifest:
         content = json.loads(path.read_text())
         steps = {kind: [int(step) for step in some] for kind, some in content["steps"].items()}
         manifest = Manifest(steps, [Leg(**leg) for leg in content["legs"]])
+        if not all(steps.values()) or not steps or not all(isinstance(leg.end, int) for leg in manifest.legs):
+            raise ValueError("no steps")
     except OSError as error:
         raise EdgewiseError(f"{folder}: holds no checkpoints of a complete run; `dvc repro` makes them") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
