@@ -90,10 +90,13 @@ def load_table(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
     content = read(path)
+    damaged = EdgewiseError(f"{path}: not a table, or a damaged one; `dvc repro` restores it")
+    if content.count(b"\n") < 2 or not content.endswith(b"\n"):  # without rows, or cut
+        raise damaged
     try:
         return pd.read_csv(io.BytesIO(content))
     except ValueError as error:
-        raise EdgewiseError(f"{path}: not a table, or a damaged one; `dvc repro` restores it") from error
+        raise damaged from error
 
 
 def code_of(stage: str) -> dict[str, bytes]:

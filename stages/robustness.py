@@ -4,10 +4,11 @@ import json
 
 from tqdm import tqdm
 
-from common import STRENGTHS, read, records_folder, stage
+from common import STRENGTHS, load, records_folder, stage
 from edgewise.data.files import write_rows
 from edgewise.data.pixels import PixelSpace
-from edgewise.params import Params
+from edgewise.errors import EdgewiseError
+from edgewise.params import Params, RobustnessParams
 from edgewise.unseen.attacks import attack
 from experiment import Experiment
 from heldout import Unseen
@@ -18,7 +19,7 @@ def main(params: Params, seed: int, branch: str) -> None:
     unseen = Unseen(experiment)
     subsets = {"test": unseen.test(params.robustness.examples, params.robustness.seed), **unseen.heldout()}
     pixels = PixelSpace.of(experiment.dataset, subsets["test"].x)
-    epsilons = json.loads(read(STRENGTHS))["epsilons"]
+    epsilons = load(STRENGTHS, strengths)
     rows: list[dict[str, float | str]] = []
     pairs = unseen.pairs(branch, params.robustness.every)
     for pair in tqdm(pairs, desc=f"robustness {branch}", unit="checkpoint", disable=None):
@@ -34,6 +35,17 @@ def main(params: Params, seed: int, branch: str) -> None:
                 for attacked in attack(objective, state.theta, pixels, params.robustness, epsilons):
                     rows.extend({**about, **row} for row in attacked.rows())
     write_rows(records_folder(seed, branch) / "robustness.csv", rows)
+
+
+def strengths(content: bytes) -> list[float]:
+    """The strengths that the stage of that name wrote: such as params.yaml could name."""
+    try:
+        epsilons = RobustnessParams(epsilons=json.loads(content)["epsilons"]).epsilons
+    except (ValueError, KeyError, TypeError) as error:
+        raise EdgewiseError("not a file of edgewise, or a damaged one") from error
+    if isinstance(epsilons, str):
+        raise EdgewiseError("not a file of edgewise, or a damaged one")
+    return epsilons
 
 
 if __name__ == "__main__":

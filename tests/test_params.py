@@ -52,6 +52,7 @@ def test_params_yaml_names_every_parameter(repository):
         ("loss: hinge", "loss", "'hinge'", "'mse' or 'ce'"),
         ("prototypes: {candidates: 500}", "prototypes.candidates", "500", "at most the 200 training images of a class"),
         ("prototypes: {clusters: 201}", "prototypes.clusters", "201", "at most the 200"),
+        (f"branch: {{steps: {10**400}}}", "branch", "10000", "1000000, the steps of the exit branch"),
         ("prototypes: {strata: 0}", "prototypes.strata", "0", "greater than or equal to 1"),
         ("prototypes: {strata: 21}", "prototypes.strata", "21", "less than or equal to 20"),
         (

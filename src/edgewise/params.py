@@ -178,7 +178,7 @@ class BranchParams(Section):
 
     @model_validator(mode="after")
     def _exit_ends(self) -> Self:
-        if self.steps / self.exit_factor > 1_000_000:
+        if self.steps > 1_000_000 * self.exit_factor:
             raise ValueError(
                 f"steps ({self.steps}) / exit_factor ({self.exit_factor}) must be at most 1000000, the steps of the"
                 " exit branch"

@@ -13,6 +13,10 @@ import pytest
 import yaml
 from conftest import assert_one_error
 
+from common import load, load_table
+from edgewise.errors import EdgewiseError
+from robustness import strengths
+
 
 @pytest.mark.parametrize(
     ("changes", "parts"),
@@ -58,6 +62,26 @@ def test_a_damaged_input_is_named_in_one_line_that_says_how_to_restore_it(stage,
     assert_one_error(
         stage("prototypes", "--seed", "0"), "data/dataset.npz: not a file of edgewise, or a damaged one", "dvc repro"
     )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff", b"null", b"[]", b"{}", b'{"epsilons": [8, 32', b'{"epsilons": "auto"}', b'{"epsilons": [32, 8]}']
+    + [b'{"epsilons": 8}', b'{"epsilons": []}', b'{"epsilons": [-1, NaN]}', b'{"epsilons": ["a"]}'],
+)
+def test_damaged_strengths_are_named_in_one_line(tmp_path, content):
+    path = tmp_path / "strengths.json"
+    path.write_bytes(content)
+    with pytest.raises(EdgewiseError, match=r"strengths.json: not a file of edgewise, or a damaged one; `dvc repro`"):
+        load(path, strengths)
+
+
+@pytest.mark.parametrize("content", ["", "step,loss\n", "step,loss\n0,1.0\n1,0", "step,loss"])
+def test_a_table_that_is_cut_or_has_no_rows_is_named_in_one_line(tmp_path, content):
+    path = tmp_path / "steps.csv"
+    path.write_text(content)
+    with pytest.raises(EdgewiseError, match=r"steps.csv: not a table, or a damaged one; `dvc repro` restores it$"):
+        load_table(path)
 
 
 def test_a_base_run_killed_by_the_system_goes_on_and_ends_with_the_same_bytes(

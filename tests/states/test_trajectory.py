@@ -103,6 +103,23 @@ def test_a_journal_that_was_being_removed_means_a_fresh_start(tmp_path, step):
     assert list(again.folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("damage", [b"", b"cut", pack({"theta": THETA.numpy()}, {"step": 0, "time": 0.0})])
+def test_a_journal_whose_published_checkpoint_was_changed_in_place_means_a_fresh_start(tmp_path, damage):
+    """The published file and that of the journal are one: what was done to the one must not be published again."""
+    (published(tmp_path) / "step-000000.npz").write_bytes(damage)
+    assert is_fresh(journal(tmp_path))
+
+
+def test_a_file_of_another_name_in_the_journal_is_left_out(tmp_path):
+    run = written(tmp_path)
+    (run.folder / "step-000001 (copy).npz").write_bytes(b"of the user")
+    run.snapshot(run.state)
+    again = journal(tmp_path)
+    assert again.state.step == 1
+    again.go_back_to(0)
+    assert again.state.step == 0
+
+
 def test_a_checkpoint_after_the_snapshot_is_not_waited_for(tmp_path):
     run = written(tmp_path)
     run.checkpoint(State(THETA, 2))
@@ -191,6 +208,9 @@ def test_a_checkpoint_taken_out_of_a_complete_run_is_one_line_that_names_it(tmp_
         b'{"steps": [0, 1], "legs": []}',
         b'{"steps": {"before_onset": ["one"]}, "legs": []}',
         b'{"steps": {"before_onset": 3}, "legs": []}',
+        b'{"steps": {}, "legs": []}',
+        b'{"steps": {"before_onset": []}, "legs": []}',
+        b'{"steps": {"before_onset": [0, 1]}, "legs": [{"end": "x"}]}',
         b'{"steps": {"before_onset": [0, 1]}, "legs": [{"start": 3}]}',
         b'{"steps": {"before_onset": [0, 1',
     ],

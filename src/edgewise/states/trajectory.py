@@ -5,6 +5,7 @@ the same bytes. When it is complete, the checkpoints that are wanted of it are p
 The journal of a branch stays, and goes on from there when more steps are wanted.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -64,6 +65,7 @@ class Journal:
         self.state = initial
         self.rows: list[Row] = []
         self.memory: dict[str, Tensor] = {}
+        self._digests: dict[int, str] = {}  # of the checkpoints, by step
         if not self._take_up():
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
@@ -86,19 +88,21 @@ class Journal:
         arrays, about = _state_to_arrays(state)
         arrays |= {f"memory.{name}": vector.cpu().numpy() for name, vector in self.memory.items()}
         arrays["rows"] = np.array([list(row.values()) for row in self.rows])
-        kept = [step for path in _files_in(self.folder) if (step := _step_of(path)) <= state.step]
+        kept = {str(step): digest for step, digest in self._digests.items() if step <= state.step}
         about |= {"fingerprint": self.fingerprint, "columns": list(self.rows[0]), "checkpoints": kept}
         write_atomically(self.folder / "snapshot.npz", pack(arrays, about))
 
     def checkpoint(self, state: State) -> None:
         """Keep `state`."""
-        write_atomically(self.folder / _file_of(state.step), pack(*_state_to_arrays(state)))
+        content = pack(*_state_to_arrays(state))
+        write_atomically(self.folder / _file_of(state.step), content)
+        self._digests[state.step] = _digest(content)
 
     def go_back_to(self, last_step: int) -> None:
         """Take up the run at its last checkpoint up to `last_step`, if it has gone further."""
         if self.state.step > last_step:
-            kept = [path for path in _files_in(self.folder) if _step_of(path) <= last_step]
-            self.state = load_state(kept[-1], self.state.theta)
+            kept = max(step for step in self._digests if step <= last_step)
+            self.state = load_state(checkpoint_at(self.folder, kept), self.state.theta)
             self.rows = [row for row in self.rows if row["step"] <= self.state.step]
 
     def publish(self, folder: Path, manifest: Manifest) -> None:
@@ -121,15 +125,20 @@ class Journal:
         shutil.rmtree(self.folder)
 
     def _take_up(self) -> bool:
-        """Go on from the snapshot, if there is a sound one of the same fingerprint, with all checkpoints before it."""
+        """Go on from the snapshot, if there is a sound one of the same fingerprint, with all checkpoints before it.
+
+        A checkpoint must be as it was written: what is published is the same file, and may have been damaged there.
+        """
         try:
             arrays, about = unpack((self.folder / "snapshot.npz").read_bytes())
-        except (OSError, EdgewiseError):
+            if about.get("fingerprint") != self.fingerprint:
+                return False
+            digests = {int(step): digest for step, digest in about["checkpoints"].items()}
+            if any(_digest((self.folder / _file_of(step)).read_bytes()) != digest for step, digest in digests.items()):
+                return False
+        except (OSError, EdgewiseError):  # the folder was being removed, or is damaged
             return False
-        if about["fingerprint"] != self.fingerprint:
-            return False
-        if not all((self.folder / _file_of(step)).exists() for step in about["checkpoints"]):
-            return False  # the folder was being removed
+        self._digests = digests
         like = self.state.theta
         self.state = _state_from_arrays(arrays, about, like)
         columns = zip(about["columns"], arrays["rows"].T, strict=True)
@@ -158,6 +167,8 @@ def manifest_of(folder: Path) -> Manifest:
         content = json.loads(path.read_text())
         steps = {kind: [int(step) for step in some] for kind, some in content["steps"].items()}
         manifest = Manifest(steps, [Leg(**leg) for leg in content["legs"]])
+        if not all(steps.values()) or not steps or not all(isinstance(leg.end, int) for leg in manifest.legs):
+            raise ValueError("no steps")
     except OSError as error:
         raise EdgewiseError(f"{folder}: holds no checkpoints of a complete run; `dvc repro` makes them") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -195,12 +206,8 @@ def _file_of(step: int) -> str:
     return f"step-{step:06d}.npz"
 
 
-def _step_of(path: Path) -> int:
-    return int(path.stem.removeprefix("step-"))
-
-
-def _files_in(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*.npz"), key=_step_of)
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def load_state(path: Path, like: Tensor) -> State:
