@@ -14,7 +14,7 @@ repro: $(VENV)/installed  ## run the pipeline; the last line counts the claims t
 	@echo "metrics/claims.md: $$(head -n 1 metrics/claims.md)"
 
 test: $(VENV)/installed   ## run the tests
-	python -m pytest
+	python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(VENV)/installed   ## check style and types
 	ruff check .
