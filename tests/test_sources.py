@@ -113,6 +113,15 @@ def test_npz_takes_every_allowed_shape_and_type(tmp_path, rng, arrays, shape, dt
     assert dataset.test_y.tolist() == [0, 0, 1, 1]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint32, np.uint64, np.int8])
+def test_npz_labels_may_be_of_any_whole_type(tmp_path, arrays, dtype):
+    expected = load(name="npz", root=save(tmp_path / "a.npz", arrays), classes=(2, 0))
+    unsigned = arrays | {f"{split}_y": arrays[f"{split}_y"].astype(dtype) for split in ("train", "test")}
+    found = load(name="npz", root=save(tmp_path / "b.npz", unsigned), classes=(2, 0))
+    np.testing.assert_array_equal(found.train_x, expected.train_x)
+    np.testing.assert_array_equal(found.test_y, expected.test_y)
+
+
 def test_channels_are_normalised_by_the_training_images_statistics(tmp_path, rng, arrays):
     for split, n in (("train", 18), ("test", 6)):
         arrays[f"{split}_x"] = rng.standard_normal((n, 3, 2, 2)) * [[[1]], [[5]], [[9]]] + [[[7]], [[0]], [[-3]]]

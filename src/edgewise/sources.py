@@ -203,9 +203,11 @@ def _npz(root: Path) -> Source:
             raise ParameterError("dataset.root", str(root), allowed)
         as_images = {2: x[:, None, None], 3: x[:, None], 4: x}[x.ndim]
         images.append(as_images / 255.0 if x.dtype == np.uint8 else as_images)
-    classes = int(max(arrays["train_y"].max(initial=-1), arrays["test_y"].max(initial=-1))) + 1
+    # Labels of an unsigned type have no -1.
+    train_y, test_y = (arrays[f"{split}_y"].astype(np.int64) for split in ("train", "test"))
+    classes = int(max(train_y.max(initial=-1), test_y.max(initial=-1))) + 1
     class_names = [str(label) for label in range(classes)]
-    return Source(class_names, arrays["train_y"], arrays["test_y"], images[0].__getitem__, images[1].__getitem__)
+    return Source(class_names, train_y, test_y, images[0].__getitem__, images[1].__getitem__)
 
 
 SOURCES: dict[str, Callable[[Path], Source]] = {
