@@ -1,5 +1,7 @@
 """Compare the branches: who gains from the edge, over all seeds, and which claims of the paper hold."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ValidationError
@@ -24,7 +26,7 @@ from edgewise.inference.metrics import (
 )
 from edgewise.inference.positions import geometry_tables
 from edgewise.inference.predictions import prediction_tables, theory_metrics
-from edgewise.inference.records import SeedRecords, Setting, over_iterates
+from edgewise.inference.records import SeedRecords, Setting, every_step, over_iterates
 from edgewise.inference.series import series_tables
 from edgewise.params import Params
 from edgewise.states.optimizers import build_optimizer
@@ -123,6 +125,18 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
     def table(run: str, name: str) -> pd.DataFrame:
         return load_table(records_folder(seed, run) / f"{name}.csv")
 
+    def checked(run: str, name: str, check: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
+        """A table of which rows may not be missing."""
+        found = table(run, name)
+        try:
+            return check(found)
+        except EdgewiseError as error:
+            path = records_folder(seed, run) / f"{name}.csv"
+            raise EdgewiseError(f"{path}: {error}; `dvc repro` restores it") from error
+
+    def averaged(run: str, name: str, keys: list[str]) -> pd.DataFrame:
+        return checked(run, name, lambda found: over_iterates(found, keys))
+
     return SeedRecords(
         setting=Setting(
             rule=params.edge.rule,
@@ -135,8 +149,8 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
             sharpness_every=params.edge.sharpness_every,
             enter_step=params.branch.enter_step,
         ),
-        steps={run: table(run, "steps") for run in runs},
-        hessian={run: over_iterates(table(run, "hessian"), ["step"]) for run in runs},
+        steps={run: checked(run, "steps", every_step) for run in runs},
+        hessian={run: averaged(run, "hessian", ["step"]) for run in runs},
         examples={run: load_examples(seed, run) for run in ("base", "baseline")},
         distance=train.distance[natural],
         strata=strata,
@@ -144,12 +158,12 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
         shared=prototypes.shared(),
         decomposition=table("baseline", "decomposition"),
         edge_flow=table("base", "edge_flow"),
-        control=over_iterates(table("base", "control"), ["alpha"]),
+        control=averaged("base", "control", ["alpha"]),
         robustness={
-            branch: over_iterates(table(branch, "robustness"), ["step", "norm", *CONDITIONS["robustness"]])
+            branch: averaged(branch, "robustness", ["step", "norm", *CONDITIONS["robustness"]])
             for branch in params.branches
         },
-        ood={branch: over_iterates(table(branch, "ood"), ["step", *CONDITIONS["ood"]]) for branch in params.branches},
+        ood={branch: averaged(branch, "ood", ["step", *CONDITIONS["ood"]]) for branch in params.branches},
     )
 
 

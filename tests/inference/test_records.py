@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 from synthetic import FOUR, STEPS, T_STAR, records
 
-from edgewise.inference.records import at_equal_step, over_iterates
+from edgewise.errors import EdgewiseError
+from edgewise.inference.records import at_equal_step, every_step, over_iterates
 
 
 def test_the_base_run_ends_at_onset():
@@ -38,3 +39,17 @@ def test_at_equal_step_a_branch_has_the_baselines_checkpoints_and_no_others():
     assert (measured["step"] - T_STAR).tolist() == [0, 4, 8, 13, 27]
     shared = at_equal_step(one, measured, one.hessian["baseline"])
     assert (shared["step"] - T_STAR).tolist() == [0, 4, STEPS]
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2], [0, 1, 2, 2], [0, 1, 2, 3, 3]])
+def test_a_checkpoint_without_both_of_its_iterates_is_an_error(rows):
+    table = pd.DataFrame({"step": [2, 2, 9, 9], "iterate": [0, 1, 0, 1], "a": 1.0})
+    with pytest.raises(EdgewiseError, match="not both iterates of every checkpoint are there"):
+        over_iterates(table.iloc[rows], ["step"])
+
+
+@pytest.mark.parametrize("steps", [[5, 6, 8], [5, 6, 6, 7], [6, 5]])
+def test_step_records_with_a_step_missing_or_doubled_are_an_error(steps):
+    with pytest.raises(EdgewiseError, match="the steps do not follow each other"):
+        every_step(pd.DataFrame({"step": steps}))
+    assert every_step(pd.DataFrame({"step": [5, 6, 7]}))["step"].tolist() == [5, 6, 7]

@@ -7,6 +7,7 @@ import pandas as pd
 
 from edgewise.data.files import Array
 from edgewise.dynamics.edge import Rule
+from edgewise.errors import EdgewiseError
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,33 @@ class SeedRecords:
         return float(self.control.loc[self.control["alpha"] == self.setting.alpha, column].iloc[0])
 
 
+def every_step(table: pd.DataFrame) -> pd.DataFrame:
+    """The step records of a run, as they are.
+
+    Raises
+    ------
+    EdgewiseError
+        If a step is missing or doubled.
+    """
+    if (table["step"].diff().iloc[1:] != 1).any():
+        raise EdgewiseError("rows are missing or doubled: the steps do not follow each other")
+    return table
+
+
 def over_iterates(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """The measurements of a table averaged over both iterates of each checkpoint, one row for each value of `keys`.
 
     At the edge consecutive iterates lie on opposite sides of the valley: the average does not depend on the parity of
     the checkpoint's step.
+
+    Raises
+    ------
+    EdgewiseError
+        If a checkpoint lacks one of its iterates, or has one twice.
     """
-    # Reading a wide file leaves a frame in pieces, which pandas warns of.
+    iterates = table.groupby(keys, sort=False)["iterate"].agg(["nunique", "size"])
+    if not (iterates == 2).all(axis=None):
+        raise EdgewiseError("rows are missing or doubled: not both iterates of every checkpoint are there")
     return table.drop(columns="iterate").copy().groupby(keys, sort=False, as_index=False).mean()
 
 
