@@ -55,8 +55,8 @@ STRATUM_COST = by_stratum(0.001, 0.002, 0.003, 0.004)
 #: Trained images that groups have in common.
 SHARED = {"inlier & boundary": 2, "inlier & output_outlier": 10}
 
-#: Steps from onset until the baseline's oscillation has its mean amplitude of the later half.
-TRANSIENT = 4
+#: Steps from onset until the baseline's oscillation has grown to its amplitude of the later half, which is before that.
+TRANSIENT = 3
 
 #: Q_k^2 / C_k, from the derivative of the sharpness and over a step's length.
 COUPLING_RATIO, COUPLING_RATIO_OVER_STEP = 100.0, 25.0

@@ -4,11 +4,25 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
-from synthetic import GAIN, GROUPS, INFLUENCE, LEVEL, STRATA, TRANSIENT, by_group, records
+from synthetic import (
+    COST,
+    GAIN,
+    GROUPS,
+    INFLUENCE,
+    LEVEL,
+    STRATA,
+    STRATUM_GAIN,
+    STRATUM_INFLUENCE,
+    TRANSIENT,
+    by_group,
+    records,
+)
 
-from edgewise.inference.claims import CLAIMS, fading_of_the_input_outliers, judge
+from edgewise.inference.claims import CLAIMS, correlation_change, fading_of_the_input_outliers, judge
 from edgewise.inference.claims_page import as_markdown
+from edgewise.inference.intervals import spearman
 from edgewise.inference.records import SeedRecords
 from edgewise.inference.verdicts import Claim, table_of
 from edgewise.params import Params, parse_params
@@ -49,7 +63,9 @@ def test_every_claim_has_a_finite_statistic_in_its_interval_and_is_undecided_on_
 @pytest.mark.parametrize("claim", CLAIMS, ids=named)
 def test_every_claim_about_a_gain_says_what_is_held_equal_and_has_a_transient(claim, three):
     about_gains = any(word in claim.statement for word in ("gain", "loses by", "neither"))
-    if claim.figure == "theory":  # of the settled gains alone: in the transient the prediction still knows its start
+    # Of the settled gains alone: in the transient the prediction still knows its start, and of the path there are too
+    # few checkpoints.
+    if claim.figure == "theory" or "by the path" in claim.statement:
         assert claim.statistic.transient is None
         assert "at equal training time" in claim.statement
         return
@@ -76,8 +92,24 @@ def test_gains_as_the_paper_has_them_hold_and_the_opposite_ones_fail(sign):
     """In the paper the outliers gain, the inlier and the boundary group lose."""
     planted = seeds_of(3, sign, gain=by_group(-0.1, -0.2, 0.3, 0.4))
     found = verdicts(planted, "4")
-    assert len(found) == 2 * len(GROUPS)
+    assert len(found) == 3 * len(GROUPS)  # at equal step, at equal training time, and by the path alone
     assert set(found.values()) == {"holds" if sign > 0 else "fails"}
+
+
+def test_a_group_that_loses_by_the_oscillation_alone_does_not_lose_by_the_path():
+    planted = seeds_of(3, gain={**GAIN, "boundary": -COST["boundary"] / 2})
+    found = rows_of(planted, "4", "boundary")
+    assert [row["verdict"] for row in found] == ["holds", "holds", "fails"]
+    mean = [1.1 * -COST["boundary"] / 2] * 2 + [COST["boundary"] * (1 - 1.1 / 2)]
+    assert [row["statistic"] for row in found] == pytest.approx(mean)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_influence_is_said_to_rank_the_path_where_it_does(sign):
+    much_more_than_the_oscillation_costs = ranked_by_influence(10 * sign)
+    (row,) = rows_of(much_more_than_the_oscillation_costs, "selector", "who gains by the path")
+    assert row["verdict"] == ("holds" if sign > 0 else "fails")
+    assert np.sign(row["statistic"]) == sign
 
 
 def test_each_gain_is_judged_by_itself(three):
@@ -120,15 +152,32 @@ def test_influence_is_said_to_rank_better_than_its_rivals_only_where_it_does():
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_the_sign_of_the_coupling_tells_the_sign_of_the_gain_where_it_was_planted(sign):
-    rows = rows_of(seeds_of(3, sign), "22", "the sign of")
+def test_the_signed_coupling_ranks_the_gains_as_it_was_planted(sign):
+    """The coupling is the root of the influence, up to a factor, with the sign of the gain as it is in `GAIN`."""
+    planted, influence = GAIN | STRATUM_GAIN, INFLUENCE | STRATUM_INFLUENCE
+    coupling = np.array([np.sign(gain) * influence[name] for name, gain in planted.items()])
+    expected = spearman(coupling, np.array(list(planted.values())))
+    assert 0.5 < expected < 1
+    rows = rows_of(seeds_of(3, sign), "22", "the signed coupling")
     assert len(rows) == 4  # by derivative and over a step, at equal step and at equal training time
     for row in rows:
         assert row["verdict"] == ("holds" if sign > 0 else "fails")
-        assert row["statistic"] == pytest.approx(1 if sign > 0 else 0)
-        assert 0 <= row["low"] <= row["high"] <= 1
+        assert row["statistic"] == pytest.approx(sign * expected)
+        assert -1 <= row["low"] <= row["high"] <= 1
     mixed = {seed: records((-1.0) ** seed, jitter=0.01 * seed) for seed in range(3)}
-    assert set(verdicts(mixed, "22", "the sign of").values()) == {"undecided"}
+    assert set(verdicts(mixed, "22", "the signed coupling").values()) == {"undecided"}
+
+
+def test_a_coupling_of_one_sign_everywhere_says_nothing_by_that_sign():
+    """Where all gain, a constant has every sign right; it ranks nothing."""
+    seeds = {}
+    for seed, one in seeds_of(3, gain=by_group(0.1, 0.2, 0.3, 0.4)).items():
+        columns = [name for name in one.hessian["base"] if name.startswith("coupling_")]
+        constant = one.hessian["base"].assign(**dict.fromkeys(columns, 1.0))
+        seeds[seed] = replace(one, hessian={**one.hessian, "base": constant})
+    for row in rows_of(seeds, "22", "the signed coupling"):
+        assert row["seeds"] == 0
+        assert row["verdict"] == "undecided"
 
 
 def test_at_equal_training_time_a_gain_that_reverses_after_the_transient_is_said_to_depend_on_the_window():
@@ -177,8 +226,9 @@ def test_the_statistics_are_those_of_the_records(three):
     assert rows["alignment of the input-outliers declines along the baseline after onset"] == pytest.approx(
         sum(declines) / 3
     )
-    correlation = "the correlation of alignment with centroid distance is higher at onset than during sharpening"
-    assert rows[correlation] == pytest.approx((-0.2 - 0.5) - (-0.6 + 0.0))
+    correlation = "the correlation of alignment with centroid distance is"
+    assert rows[f"{correlation} higher at onset than on the way there (mean)"] == pytest.approx(-0.7 - -0.6)
+    assert rows[f"{correlation} positive at onset"] == pytest.approx(-0.7 + 0.01, abs=1e-3)  # on Fisher's scale
     late = "late at the edge, the correlation of alignment with centroid distance is negative"
     assert rows[late] == pytest.approx(-0.2 + (0.0 + 0.5) / 2 + 0.01, abs=1e-4)  # averaged on Fisher's scale
     for in_words in ("by derivative", "over a step's length"):
@@ -191,6 +241,31 @@ def test_the_statistics_are_those_of_the_records(three):
     displaced = next(statement for statement in rows if "far displaced test inputs" in statement)
     assert rows[displaced] == pytest.approx(1.1 * GAIN["input_outlier"] / 0.2)
     assert len(STRATA) == 4
+
+
+@pytest.mark.parametrize(
+    ("steps", "on_the_way"),
+    [([0, 4, 5, 6], [-0.6]), ([1, 4, 5, 6], [-0.9, -0.6]), ([0, 1, 3, 6], [-0.6, 0.2])],
+)
+def test_the_correlation_at_onset_is_compared_with_its_mean_between_the_initialisation_and_the_last_pair(
+    steps, on_the_way
+):
+    """Onset is at step 6, and its pair of iterates begins at step 5."""
+    one = records()
+    base = one.hessian["base"].assign(step=steps, centroid_correlation=[-0.9, -0.6, 0.2, 0.5])
+    one = replace(one, hessian={**one.hessian, "base": base})
+    assert correlation_change(one) == pytest.approx(-0.7 - sum(on_the_way) / len(on_the_way))
+
+
+@pytest.mark.parametrize(("at_onset", "verdict"), [(0.4, "holds"), (-0.4, "fails")])
+def test_a_correlation_at_onset_is_judged_by_its_sign(at_onset, verdict):
+    seeds = {}
+    for seed, one in seeds_of(3).items():
+        found = [at_onset + 0.01 * seed, *one.hessian["baseline"]["centroid_correlation"].iloc[1:]]
+        table = one.hessian["baseline"].assign(centroid_correlation=found)
+        seeds[seed] = replace(one, hessian={**one.hessian, "baseline": table})
+    (row,) = rows_of(seeds, "8", "positive at onset")
+    assert (row["verdict"], row["statistic"]) == (verdict, pytest.approx(at_onset + 0.01, abs=1e-3))
 
 
 def test_what_is_about_nothing_in_the_paper_is_a_share_of_the_loss_at_onset(three):

@@ -130,14 +130,47 @@ def test_on_a_quadratic_gains_are_those_of_its_closed_form(steps):
     assert behind[0] > 10 * abs(behind[1])
 
 
-def test_on_a_quadratic_the_transient_lasts_until_the_walls_are_as_far_as_they_are_on_average_later():
-    growth, steps = 1.05, 40
+@pytest.mark.parametrize("growth", [1.01, 1.015])
+def test_on_a_quadratic_the_transient_lasts_until_the_walls_are_at_80_percent_of_where_they_are_later(growth):
+    steps = 40
     one = quadratic(growth, 0.5, steps)
     # Along x the amplitude at step t is 0.5 growth^(t-1) (1 + growth)^2 / 4; along y next to nothing changes sign.
     amplitude = 0.5 * growth ** np.arange(steps) * (1 + growth) ** 2 / 4
-    level = amplitude[steps // 2 :].mean()
-    expected = 1 + np.log(level / amplitude[0]) / np.log(growth)
-    assert transient(one) == int(np.ceil(expected))
+    level = 0.8 * amplitude[steps // 2 :].mean()
+    expected = int(np.ceil(1 + np.log(level / amplitude[0]) / np.log(growth)))
+    assert steps // 10 < expected < steps // 2
+    assert transient(one) == expected
+
+
+@pytest.mark.parametrize("growth", [1.05, 1.2])
+def test_where_the_walls_still_move_apart_in_the_later_half_the_transient_ends_where_that_begins(growth):
+    assert transient(quadratic(growth, 0.5, 40)) == 20
+
+
+def with_amplitude(*amplitude: float) -> SeedRecords:
+    """Records whose baseline oscillates with this amplitude, from the first step after onset on."""
+    one = records()
+    table = one.steps["baseline"]
+    rows = [table.iloc[[0]]] * (len(amplitude) + 1)
+    grown = pd.concat(rows, ignore_index=True).assign(oscillation=[np.nan, *amplitude])
+    return replace(one, steps={**one.steps, "baseline": grown})
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "expected"),
+    [
+        ([0.1, 0.5, 0.8, 0.9, 1.0], [1.0] * 5, 3),  # 80 % is enough
+        ([0.1, 0.5, 0.79, 0.9, 1.0], [1.0] * 5, 4),
+        ([0.1, 0.9, 0.1, 0.1, 0.9], [1.0] * 5, 2),  # first; a later dip is part of the settled part
+        ([0.1, 0.8, 0.1, 0.1, 0.1], [0.2, 1.8] * 2 + [1.0], 2),  # of the mean of the later half, not of its end
+        ([0.1, 0.2, 0.3, 0.4, 0.5], [1.0] * 5, 5),  # grown in the later half alone
+        ([2.0, 2.0, 2.0, 2.0, 2.0], [1.0] * 5, 1),
+        ([2.0] * 15, [1.0] * 15, 3),  # a tenth of the steps
+        ([0.0] * 5, [0.0] * 5, 1),  # no oscillation at all
+    ],
+)
+def test_the_transient_ends_with_the_first_step_that_has_80_percent_in_the_first_half(early, late, expected):
+    assert transient(with_amplitude(*early, *late)) == expected
 
 
 def test_the_transient_is_at_least_a_tenth_of_the_steps_even_where_the_oscillation_has_long_grown():

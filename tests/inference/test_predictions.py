@@ -1,6 +1,7 @@
 """Edge flow beside what was measured, and the split of what was measured, on records in which both are known."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -10,31 +11,35 @@ from synthetic import (
     COST,
     FLOW,
     GAIN,
+    LEVEL,
     LR,
     STEPS,
     STRATA,
     STRATUM_COST,
     STRATUM_FLOW,
     STRATUM_GAIN,
+    STRATUM_LEVEL,
     T_STAR,
     THRESHOLD,
     by_group,
+    decomposition_table,
     records,
 )
 
 from edgewise.data.groups import GROUPS
-from edgewise.inference.claims import judge
-from edgewise.inference.gains import PREDICTORS, delta_loss, gains
+from edgewise.inference.claims import RIVALS_OF_EDGE_FLOW, judge
+from edgewise.inference.gains import delta_loss, gains
 from edgewise.inference.predictions import (
     both,
     error_over_time,
     follows_until,
+    gain_if_the_edge_stood_still,
     has_prediction,
     predicted_delta_loss,
     prediction_tables,
     reference,
-    right_signs,
     settled,
+    settled_path,
     split_delta_loss,
     theory_metrics,
 )
@@ -117,16 +122,14 @@ def test_it_follows_until_the_error_is_above_a_tenth(step, share, expected):
     assert found["mean"] == pytest.approx((expected + 2) / 2)
 
 
-def test_ranks_and_signs_are_over_groups_and_strata_of_a_seed():
-    right, wrong = records(branches=WITH_FLOW), records(branches=WITH_FLOW, missed={k: 2 * v for k, v in FLOW.items()})
+def test_correlations_are_over_groups_and_strata_of_a_seed():
+    right = records(branches=WITH_FLOW)
     upside_down = records(branches=WITH_FLOW, missed={k: 2 * v for k, v in (FLOW | STRATUM_FLOW).items()})
-    assert right_signs({0: right, 1: wrong, 2: upside_down}) == [1.0, 0.5, 0.0]
     for one, sign in ((right, 1), (upside_down, -1)):
         found = theory_metrics({4: one, 7: one})
         assert found["seeds"] == [4, 7]
         assert found["edge_flow"]["rank_correlation"]["mean"] == pytest.approx(sign)
         assert found["edge_flow"]["linear_correlation"] == pytest.approx([sign, sign])
-        assert found["edge_flow"]["right_signs"]["mean"] == pytest.approx((1 + sign) / 2)
 
 
 def test_the_curvature_along_the_prediction_is_given_over_the_threshold_in_the_settled_part():
@@ -158,6 +161,22 @@ def test_the_path_less_the_oscillation_is_the_measured_difference_exactly(name):
         np.testing.assert_array_equal(split[f"delta_{each}"], whole.loc[at, each])
         assert split[f"oscillation_{each}"].to_numpy() == pytest.approx((COST | STRATUM_COST)[each])
         assert split.loc[4, f"path_{each}"] == pytest.approx(planted[each] + (COST | STRATUM_COST)[each])
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_the_settled_path_is_the_mean_of_the_path_at_the_checkpoints_of_the_later_half(name):
+    """The centre goes down by 0.01 a step, and the cost goes up by as much, so that the gain stays what it is."""
+    branches, planted = REFERENCES[name]
+    table = decomposition_table([0, 2, 3, 4, 6], LEVEL | STRATUM_LEVEL)
+    since = table["step"] - T_STAR
+    for each in NAMES:
+        table[f"centre_loss_{each}"] -= 0.01 * since
+        table[f"oscillation_cost_{each}"] += 0.01 * since
+    one = replace(records(branches=branches), decomposition=table)
+    expected = [planted[each] + (COST | STRATUM_COST)[each] + 0.01 * (4 + 6) / 2 for each in NAMES]
+    assert settled_path(one, NAMES) == pytest.approx(expected)
+    assert settled_path(one) == pytest.approx(expected[: len(GROUPS)])
+    assert settled_path(one, ["class1_q1"]) == pytest.approx([expected[NAMES.index("class1_q1")]])
 
 
 def test_the_tables_have_measured_and_predicted_side_by_side():
@@ -205,10 +224,47 @@ def test_without_a_model_no_claim_of_the_theory_is_judged(name):
     assert claims_of_the_theory(parse_params(f"optimizer: {{name: {name}}}"), seeds) == {}
 
 
-@pytest.mark.parametrize(("missed", "verdict"), [(0.0, "holds"), (2.0, "fails")])
-def test_the_claims_of_the_theory_hold_for_a_right_prediction_and_fail_for_the_opposite(missed, verdict):
-    wrong = {name: missed * value for name, value in (GAIN | STRATUM_GAIN).items()}
-    seeds = {seed: records(jitter=0.01 * seed, missed=wrong) for seed in range(3)}
-    found = claims_of_the_theory(Params(), seeds)
-    assert len(found) == 1 + len(PREDICTORS[:3])
+def moving(one: SeedRecords, by: Mapping[str, float]) -> SeedRecords:
+    """The losses of all runs, and of the prediction, are lower by `by` after onset: no gain is another."""
+    columns = {f"loss_{name}": value for name, value in by.items()}
+    steps = {run: table.copy() for run, table in one.steps.items()}
+    for run, table in steps.items():
+        if run != "base":
+            table.loc[table["step"] > T_STAR, list(columns)] -= list(columns.values())
+    predicted = one.edge_flow.copy()
+    share = np.where(predicted["step"] > T_STAR, 1.0, 0.5)  # of the first pair of iterates one is that at onset
+    predicted[list(columns)] -= np.outer(share, list(columns.values()))
+    return replace(one, steps=steps, edge_flow=predicted)
+
+
+def planted_seeds(missed: float, moved: float) -> dict[int, SeedRecords]:
+    """Seeds with `GAIN`, predicted too small by a multiple of it, and the losses lower by a multiple of it."""
+    gain = GAIN | STRATUM_GAIN
+    wrong, by = ({name: share * value for name, value in gain.items()} for share in (missed, moved))
+    return {seed: moving(records(jitter=0.01 * seed, missed=wrong), by) for seed in range(3)}
+
+
+@pytest.mark.parametrize("missed", [0.0, 2.0])
+def test_the_loss_away_alone_is_the_gain_that_there_were_had_the_losses_at_the_edge_stayed(missed):
+    """Whatever edge flow says of later. Away the gain is taken from the loss; half of what moved is in the first."""
+    for moved in (0.0, 3.0):
+        one = planted_seeds(missed, moved)[1]
+        assert settled(one, NAMES)[0] == pytest.approx(list((GAIN | STRATUM_GAIN).values()))
+        expected = [(1 - moved / 2) * value for value in (GAIN | STRATUM_GAIN).values()]
+        assert gain_if_the_edge_stood_still(one, NAMES) == pytest.approx(expected)
+        assert gain_if_the_edge_stood_still(one, ["inlier"]) == pytest.approx([expected[NAMES.index("inlier")]])
+
+
+def test_where_the_edge_stands_still_the_loss_away_alone_ranks_as_well():
+    found = claims_of_the_theory(Params(), planted_seeds(missed=0.0, moved=0.0))
+    still = {statement: verdict for statement, verdict in found.items() if "that loss alone" in statement}
+    assert list(still.values()) == ["undecided"]
+    assert {verdict for statement, verdict in found.items() if statement not in still} == {"holds"}
+
+
+@pytest.mark.parametrize(("missed", "moved", "verdict"), [(0.0, 3.0, "holds"), (2.0, 0.0, "fails")])
+def test_the_claims_of_the_theory_hold_for_a_right_prediction_and_fail_for_the_opposite(missed, moved, verdict):
+    """It is right of an edge that leads away from where the loss away alone would put the gains, or it is opposite."""
+    found = claims_of_the_theory(Params(), planted_seeds(missed, moved))
+    assert len(found) == 1 + len(RIVALS_OF_EDGE_FLOW)
     assert set(found.values()) == {verdict}

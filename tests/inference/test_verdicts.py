@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from edgewise.inference.intervals import estimate, holm
-from edgewise.inference.verdicts import Claim, Statistic, in_both_parts, per_seed, table_of
+from edgewise.inference.verdicts import Claim, Statistic, corrected, in_both_parts, per_seed, table_of
 
 NAN = math.nan
 DRAWN, TABLE = 1000, 25
@@ -49,7 +49,8 @@ def test_about_nothing_holds_where_the_narrower_interval_is_within_the_margin(rn
     for values in rng.normal(0.5, 0.3, (200, 3)):
         row = claim(margin=0.6).judge(estimate(values))
         inside = row["low"] > -0.6 and row["high"] < 0.6
-        outside = row["low"] > 0.6 or row["high"] < -0.6
+        low, high = estimate(values).interval()  # outside is on either side, so that takes the interval of 95 %
+        outside = low > 0.6 or high < -0.6
         assert row["verdict"] == ("holds" if inside else "fails" if outside else "undecided")
         assert (row["low"], row["high"]) == estimate(values).interval(0.9)
         seen.add(row["verdict"])
@@ -83,6 +84,18 @@ def test_at_the_margin_equivalence_is_claimed_in_one_case_of_twenty(count, side,
     assert failing / DRAWN <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / DRAWN)
 
 
+@pytest.mark.parametrize("count", [3, 5])
+@pytest.mark.parametrize("mean", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize("spread", [0.2, 20.0, 2000.0])
+def test_what_is_within_the_margin_is_said_to_lie_outside_in_one_case_of_twenty_however_wide_the_spread(
+    count, mean, spread, rng
+):
+    """Far wider than the margin, either side is reached: by one-sided tests at 5 % it would be one case of ten."""
+    drawn = rng.normal(mean, spread, (DRAWN, count))
+    failing = sum(verdict(values, margin=1.0) == "fails" for values in drawn)
+    assert failing / DRAWN <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / DRAWN)
+
+
 def test_a_table_of_claims_about_nothing_has_a_verdict_in_one_case_of_twenty_after_the_correction(rng):
     """Without the correction most tables have one. The statistics of one table depend on each other."""
     drawn = 0.5 * rng.standard_normal((DRAWN, 1, 3)) + rng.standard_normal((DRAWN, TABLE, 3))
@@ -102,6 +115,30 @@ def test_the_table_has_both_verdicts(rng):
     assert [row["verdict_holm"] for row in rows] == ["holds"] + ["undecided"] * 4
     assert [row["p_holm"] for row in rows] == holm([row["p_value"] for row in rows])
     assert {row["seeds"] for row in rows} == {3}
+
+
+def test_claims_of_the_paper_and_our_own_are_corrected_apart():
+    """By hand: 2 x 0.012 and 1 x 0.04 of the paper; 3 x 0.02, then 2 x 0.03 and 1 x 0.05, raised to it, of our own."""
+    given = [("", 0.05), ("> 0", 0.04), ("", 0.02), ("about 0", 0.012), ("", 0.03)]
+    rows = corrected([{"paper": paper, "p_value": p_value, "verdict": "holds"} for paper, p_value in given])
+    assert [(row["paper"], row["p_value"]) for row in rows] == given
+    assert [row["p_holm"] for row in rows] == pytest.approx([0.06, 0.04, 0.06, 0.024, 0.06])
+    assert [row["verdict_holm"] for row in rows] == ["undecided", "holds", "undecided", "holds", "undecided"]
+    # All five in one family would leave none.
+    assert [row["p_holm"] for row in corrected([{**row, "paper": ""} for row in rows])] == pytest.approx(
+        [0.09, 0.09, 0.08, 0.06, 0.09]
+    )
+
+
+@pytest.mark.parametrize("paper", ["", "> 0"])
+def test_more_claims_of_one_family_leave_the_other_as_it_is(paper):
+    other = "" if paper else "> 0"
+    rows = [{"paper": paper, "p_value": p_value, "verdict": "fails"} for p_value in (0.02, 0.03, math.nan)]
+    more = [{"paper": other, "p_value": 0.5, "verdict": "holds"} for _ in range(20)]
+    alone, among = corrected(rows), corrected([*more, *rows])[20:]
+    assert [row["p_holm"] for row in among[:2]] == [row["p_holm"] for row in alone[:2]]
+    assert [row["verdict_holm"] for row in among] == [row["verdict_holm"] for row in alone]
+    assert alone[2]["verdict_holm"] == "undecided"
 
 
 @pytest.mark.parametrize(
