@@ -4,11 +4,11 @@
   test over seeds rejects `null` at 5 % and the statistic lies on the side claimed, and *fails* where it lies on the
   other: the whole 95 % interval does.
 * A claim with a `margin` says that the statistic is about 0. It holds where two one-sided tests at 5 % say that it lies
-  within the margin (the whole 90 % interval does), and fails where one says that it lies outside.
+  within the margin (the whole 90 % interval does), and fails where the two-sided test says that it lies outside.
 
 All else is *undecided*, and so is a claim on one seed, which has no interval, and one whose statistic is the same in
 every seed, which says nothing of the spread (but for statistics on a grid, `Scale.grid`). A second verdict takes the
-p-values after Holm's correction over the table. A statistic of gains is that of the settled part of the branch; where
+p-values after Holm's correction, over the claims of the paper and over the others apart. A statistic of gains is that of the settled part of the branch; where
 its verdict is another in the transient, the window decides.
 """
 
