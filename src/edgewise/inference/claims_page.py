@@ -10,11 +10,12 @@ from edgewise.inference.verdicts import Verdict
 LEGEND = """\
 A gain is the loss off the edge less that at the edge, in the later half of the branch; positive: the group gains from
 the edge. A claim holds where the whole 95 % interval, Student's t over seeds, has the sign that the claim says, and
-fails where it has the opposite one; a claim with a margin (±) holds where the 90 % interval lies within the margin, and
-fails where the 95 % interval lies outside. *after Holm*: the verdict after Holm's correction for the number of claims, of those for which the paper has a
-value and of the others apart. *in the transient*: the same statistic of gains, from onset until the oscillation has
-grown to 80 %, and at least over a tenth of the branch, with its own verdict; where that is another, what is said of the
-gain is true of its window alone. Correlations are averaged on Fisher's scale."""
+fails where it has the opposite one; a claim with a margin (±) holds where the 90 % interval lies within the margin,
+and fails where the 95 % interval lies outside. *after Holm*: the verdict after Holm's correction for the number of
+claims, of those for which the paper has a value and of the others apart. *in the transient*: the same statistic of
+gains, from onset until the oscillation has grown to 80 %, and at least over a tenth of the branch, with its own
+verdict; where that is another, what is said of the gain is true of its window alone. Correlations are averaged on
+Fisher's scale."""
 
 
 def as_markdown(rows: Sequence[Mapping[str, Any]], seeds: int, note: str = "") -> str:

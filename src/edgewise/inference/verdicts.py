@@ -8,8 +8,8 @@
 
 All else is *undecided*, and so is a claim on one seed, which has no interval, and one whose statistic is the same in
 every seed, which says nothing of the spread (but for statistics on a grid, `Scale.grid`). A second verdict takes the
-p-values after Holm's correction, over the claims of the paper and over the others apart. A statistic of gains is that of the settled part of the branch; where
-its verdict is another in the transient, the window decides.
+p-values after Holm's correction, over the claims of the paper and over the others apart. A statistic of gains is that
+of the settled part of the branch; where its verdict is another in the transient, the window decides.
 """
 
 from collections.abc import Callable, Sequence
