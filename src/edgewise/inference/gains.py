@@ -143,8 +143,10 @@ def difference_at_equal_time(
     rounding = 1e-9 * max(abs(last), 1.0)
     coarse = max(runs, key=lambda run: float(np.diff(run[0]).mean()))[0]
     times = coarse[(coarse >= first - rounding) & (coarse <= last + rounding)]
-    on_times = [
-        np.stack([np.interp(times, time, losses[:, group]) for group in range(losses.shape[1])], axis=1)
-        for time, losses in runs
-    ]
+    on_times = [at_times(times, time, losses) for time, losses in runs]
     return times, on_times[1] - on_times[0]
+
+
+def at_times(times: Array, time: Array, losses: Array) -> Array:
+    """Losses [T, groups] known at `time` [T], interpolated linearly at `times` [S]: [S, groups]."""
+    return np.stack([np.interp(times, time, losses[:, group]) for group in range(losses.shape[1])], axis=1)

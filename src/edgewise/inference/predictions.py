@@ -12,7 +12,7 @@ import pandas as pd
 
 from edgewise.data.files import Array
 from edgewise.data.groups import GROUPS
-from edgewise.inference.gains import delta_loss, two_step_average
+from edgewise.inference.gains import at_times, delta_loss, two_step_average
 from edgewise.inference.intervals import LOG, correlation, estimate, plain, spearman
 from edgewise.inference.metrics import as_dict
 from edgewise.inference.records import SeedRecords, Seeds
@@ -32,17 +32,26 @@ def reference(records: SeedRecords) -> str:
     return "flow" if "flow" in records.branches else "exit"
 
 
+def loss_away(records: SeedRecords, names: Sequence[str] = GROUPS) -> pd.DataFrame:
+    """The measured loss away from the edge at the times of the prediction, as far as it goes; one row a step."""
+    away, times = records.steps[reference(records)], records.edge_flow["time"].to_numpy()
+    time = two_step_average((away["time"] - away["time"].iloc[0]).to_numpy())
+    losses = two_step_average(away[[f"loss_{name}" for name in names]].to_numpy())
+    covered = times[times <= time[-1] * (1 + 1e-9)]
+    index = pd.RangeIndex(len(covered), name="step")
+    return pd.DataFrame(at_times(covered, time, losses), columns=list(names), index=index)
+
+
+def predicted_loss(records: SeedRecords, names: Sequence[str] = GROUPS) -> pd.DataFrame:
+    """The loss at the edge that edge flow predicts, indexed as `loss_away`; it may go further."""
+    losses = records.edge_flow[[f"loss_{name}" for name in names]].to_numpy()
+    return pd.DataFrame(losses, columns=list(names), index=pd.RangeIndex(len(losses), name="step"))
+
+
 def predicted_delta_loss(records: SeedRecords, names: Sequence[str] = GROUPS) -> pd.DataFrame:
     """Delta l_k(t) at equal training time, with edge flow in place of the baseline; indexed as `gains.delta_loss`."""
-    away, predicted = records.steps[reference(records)], records.edge_flow
-    columns = [f"loss_{name}" for name in names]
-    time = two_step_average((away["time"] - away["time"].iloc[0]).to_numpy())
-    losses = two_step_average(away[columns].to_numpy())
-    at = predicted["time"].to_numpy()
-    covered = at <= time[-1] * (1 + 1e-9)
-    found = [np.interp(at[covered], time, losses[:, i]) for i in range(len(columns))]
-    values = np.stack(found, axis=1) - predicted[columns].to_numpy()[covered]
-    return pd.DataFrame(values, columns=list(names), index=pd.RangeIndex(len(values), name="step"))
+    away = loss_away(records, names)
+    return away - predicted_loss(records, names).loc[away.index]
 
 
 def both(records: SeedRecords, names: Sequence[str] = GROUPS) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -146,10 +155,8 @@ def settled_path(records: SeedRecords, names: Sequence[str] = GROUPS) -> Array:
 
 def gain_if_the_edge_stood_still(records: SeedRecords, names: Sequence[str]) -> Array:
     """Settled gains [names], had the losses at the edge stayed what they were at onset: the loss away from it alone."""
-    predicted = both(records, names)[1]
-    columns = [f"loss_{name}" for name in names]
-    away = predicted.to_numpy() + records.edge_flow[columns].to_numpy()[: len(predicted)]
-    found: Array = second_half(pd.DataFrame(away)).mean().to_numpy() - records.edge_flow[columns].iloc[0].to_numpy()
+    away = second_half(loss_away(records, names)).mean()
+    found: Array = (away - predicted_loss(records, names).iloc[0]).to_numpy()
     return found
 
 
