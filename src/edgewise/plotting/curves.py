@@ -13,6 +13,9 @@ from edgewise.plotting.style import GREY, RULE_COLOR, THRESHOLD_COLOR, CurveStyl
 
 UNBOUNDED = (-np.inf, np.inf)
 
+#: Coordinates of a label that follows the data along one axis, and is at a fixed place of the panel along the other.
+AT_X, AT_Y = ("data", "axes fraction"), ("axes fraction", "data")
+
 
 def draw_curves(
     panel: Axes,
@@ -106,32 +109,14 @@ def mark_onset(panel: Axes) -> None:
 def mark_step(panel: Axes, step: float, label: str) -> None:
     """Draw a vertical line, labelled at the top of the panel."""
     panel.axvline(step, color=RULE_COLOR, linewidth=1, linestyle=(0, (1, 1.5)), zorder=1.5)
-    panel.annotate(
-        label,
-        (step, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(3, -2),
-        textcoords="offset points",
-        va="top",
-        fontsize=9,
-        color=GREY,
-    )
+    _annotate(panel, label, (step, 1), AT_X, (3, -2), va="top")
 
 
 def mark_transient(panel: Axes, end: float) -> None:
     """Shade the steps before `end`, in which the oscillation grows."""
     left, right = panel.get_xlim()
     panel.axvspan(left, min(end, right), color=GREY, alpha=0.1, linewidth=0, zorder=0.5)
-    panel.annotate(
-        "transient",
-        (left, 0),
-        xycoords=("data", "axes fraction"),
-        xytext=(3, 5),
-        textcoords="offset points",
-        va="bottom",
-        fontsize=9,
-        color=GREY,
-    )
+    _annotate(panel, "transient", (left, 0), AT_X, (3, 5))
 
 
 def mark_settled(panel: Axes, start: float) -> None:
@@ -139,17 +124,7 @@ def mark_settled(panel: Axes, start: float) -> None:
     end = panel.get_xlim()[1]
     bottom = panel.get_xaxis_transform()
     panel.hlines(0, start, end, color=GREY, linewidth=5, transform=bottom, clip_on=False)
-    panel.annotate(
-        "settled",
-        (end, 0),
-        xycoords=("data", "axes fraction"),
-        xytext=(-2, 5),
-        textcoords="offset points",
-        ha="right",
-        va="bottom",
-        fontsize=9,
-        color=GREY,
-    )
+    _annotate(panel, "settled", (end, 0), AT_X, (-2, 5), ha="right")
 
 
 def mark_zero(panel: Axes) -> None:
@@ -160,13 +135,29 @@ def mark_zero(panel: Axes) -> None:
 def mark_threshold(panel: Axes, threshold: float, label: str) -> None:
     """Draw a horizontal line, labelled at its left end, where the sharpness is still far below it."""
     panel.axhline(threshold, color=THRESHOLD_COLOR, linewidth=1, zorder=1.5)
+    _annotate(panel, label, (0, threshold), AT_Y, (4, 2), color=THRESHOLD_COLOR)
+
+
+def _annotate(
+    panel: Axes,
+    label: str,
+    position: tuple[float, float],
+    coordinates: tuple[str, str],
+    offset: tuple[float, float],
+    *,
+    ha: str = "left",
+    va: str = "bottom",
+    color: str = GREY,
+) -> None:
+    """Write the label of a mark, `offset` points from its position."""
     panel.annotate(
         label,
-        (0, threshold),
-        xycoords=("axes fraction", "data"),
-        xytext=(4, 2),
+        position,
+        xycoords=coordinates,
+        xytext=offset,
         textcoords="offset points",
-        va="bottom",
+        ha=ha,
+        va=va,
         fontsize=9,
-        color=THRESHOLD_COLOR,
+        color=color,
     )
