@@ -1,17 +1,18 @@
 """Draw the figures: all of them from the tables under plots/tables/, but for the one of images."""
 
-import io
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from common import DATASET, FIGURES, TABLES, load, prototypes_file, read, stage
+from common import DATASET, FIGURES, TABLES, load, load_table, prototypes_file, stage
 from edgewise.data.examples import Dataset
 from edgewise.data.files import write_atomically
 from edgewise.data.groups import Prototypes, grouped_data
 from edgewise.params import Params
 from edgewise.plotting import FIGURES as MADE_OF_TABLES
 from edgewise.plotting import IMAGES, Captions, FigureSpec, draw, draw_images, to_png
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def main(params: Params) -> None:
@@ -37,11 +38,11 @@ def run_captions(params: Params) -> Captions:
     return Captions(displaced, params.seeds, params.replicate)
 
 
-def read_tables(figures: Iterable[FigureSpec]) -> dict[str, pd.DataFrame]:
+def read_tables(figures: Iterable[FigureSpec]) -> "dict[str, pd.DataFrame]":
     """The tables of the figures, by name, indexed by their first column."""
     wanted = {name for figure in figures for name in figure.needs}
-    contents = {name: read(TABLES / f"{name}.csv") for name in sorted(wanted)}
-    return {name: pd.read_csv(io.BytesIO(content), index_col=0) for name, content in contents.items()}
+    tables = {name: load_table(TABLES / f"{name}.csv") for name in sorted(wanted)}
+    return {name: table.set_index(table.columns[0]) for name, table in tables.items()}
 
 
 if __name__ == "__main__":
