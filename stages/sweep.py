@@ -49,10 +49,10 @@ def main(params: Params, seed: int, run: str) -> None:
         if due:
             pairs = tracker.measure(theta)
             journal.memory["subspace"] = pairs.subspace
-            reference = path.at(step.state.time) if path else theta
             row["sharpness"] = pairs.values[0].item()
-            row["flow_distance"] = (theta - reference).norm().item()
-            row["flow_travelled"] = (reference - start.theta).norm().item()
+            if path:
+                row["flow_distance"] = (theta - path.at(step.state.time)).norm().item()
+                row["flow_travelled"] = path.travelled(step.state.time)
         return row
 
     last = max(due)
@@ -69,7 +69,9 @@ def main(params: Params, seed: int, run: str) -> None:
             total=last,
         )
     except EdgewiseError as error:
-        raise ParameterError("sweep.step_sizes", optimizer.lr, f"{run} fails, a smaller one may not ({error})") from error
+        raise ParameterError(
+            "sweep.step_sizes", optimizer.lr, f"{run} fails, a smaller one may not ({error})"
+        ) from error
     write_rows(records_folder(seed, f"sweep-{run}") / "steps.csv", journal.rows)
     if not path:
         journal.publish(checkpoints_folder(seed, "sweep-flow"), Manifest({"kept": sorted(due)}))

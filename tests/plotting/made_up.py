@@ -110,7 +110,7 @@ def made_up_sweep(seeds, optimizers=("gd", "momentum", "nesterov")):
     runs = {f"{name}-{lr}": (name, lr, 0.02 / lr) for name in optimizers for lr in sizes}
     over_time = []
     for run, (name, lr, threshold) in {"flow": ("flow", np.nan, np.inf), **runs}.items():
-        rows = with_bounds(["sharpness", "parting"], pd.Index(np.linspace(0, 4, 9), name="time"), seeds)
+        rows = with_bounds(["sharpness", "flow_distance"], pd.Index(np.linspace(0, 4, 9), name="time"), seeds)
         about = {"run": run, "optimizer": name, "step_size": lr, "stability_threshold": threshold}
         over_time.append(rows.reset_index().assign(**about))
     columns = ["onset_secant", "parting", "sharpness_ratio", "secant_sharpness_ratio"]

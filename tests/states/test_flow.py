@@ -140,6 +140,10 @@ def test_a_path_is_the_flow_at_the_states_kept_between_them_and_beyond(basis, st
     for time in (0.0, 0.1, 0.5, 0.75, 1.4999, 1.5, 1.7):
         np.testing.assert_allclose(path.at(time).numpy(), expm(-hessian * time) @ start.numpy(), atol=1e-6)
     assert path.at(3 * kept) is states[3].theta
+    ways = [(states[i + 1].theta - states[i].theta).norm().item() for i in range(3)]
+    assert path.travelled(0.0) == 0
+    assert path.travelled(1.0) == pytest.approx(ways[0] + ways[1])
+    assert path.travelled(0.75) == pytest.approx(ways[0] + (path.at(0.75) - states[1].theta).norm().item())
 
 
 @pytest.mark.parametrize("sharpness", [3.0, 19.0, 21.0])

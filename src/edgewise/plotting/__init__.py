@@ -153,7 +153,7 @@ FIGURES = {
     "figure_sweep": FigureSpec(
         edges.sweep,
         {
-            "sweep": ["time", "sharpness", "parting"],
+            "sweep": ["time", "sharpness", "flow_distance"],
             "sweep_moments": [*edges.RUN_COLUMNS, *edges.MOMENT_COLUMNS],
         },
         optional=True,

@@ -39,8 +39,8 @@ MOMENT_COLUMNS = ("onset_secant", "parting", "sharpness_ratio", "secant_sharpnes
 
 TRAINING_TIME_LABEL = "training time"
 
-#: The run of the sweep that the others are put beside, and the distance from it at which they count as parted.
-FLOW, PARTED = "flow", 0.05
+#: The run of the sweep that the others are put beside.
+FLOW = "flow"
 
 FLOW_STYLE = CurveStyle(BLACK, linewidth=1.2)
 
@@ -56,8 +56,9 @@ def sweep(tables: Tables, captions: Captions) -> Figure:
     if len(optimizers) > 1:
         entries += [marker_entry(GREY, words, marker) for words, marker in (OPTIMIZERS[name] for name in optimizers)]
     caption = (
-        "From the initialisation on, all over the same training time. Distance: ‖θ − θ$_{flow}$‖ over the way that"
-        f" gradient flow has come; • the first step with κ at the threshold, t*. {captions.mean_of_pairs}"
+        "From the initialisation on, all over the same training time. Of the distance: • at t*, the first step with κ"
+        " at the threshold; ✕ where it grows at a quarter of the flow's own speed, and the run parts from gradient"
+        f" flow. {captions.mean_of_pairs}"
     )
     title = "Every step size has an edge of its own, and there it leaves gradient flow"
     columns = -(-(len(optimizers) + 3) // 2)
@@ -68,7 +69,7 @@ def sweep(tables: Tables, captions: Captions) -> Figure:
         panel.set_title(OPTIMIZERS[name][0])
     first = moments[moments["optimizer"] == optimizers[0]]
     distance, partings, levels = panels.flat[len(optimizers) : len(optimizers) + 3]
-    _distance_panel(distance, _by_run(over_time, "parting"), first, colors)
+    _distance_panel(distance, _by_run(over_time, "flow_distance"), first, colors)
     _partings_panel(partings, first, colors)
     _levels_panel(levels, moments, colors)
     for panel in (distance, partings):
@@ -80,11 +81,10 @@ def sweep(tables: Tables, captions: Captions) -> Figure:
 
 def _by_run(over_time: pd.DataFrame, quantity: str) -> pd.DataFrame:
     """One quantity of the sweep as a table over time: a column a run, with its _low and _high."""
-    columns = [quantity, f"{quantity}_low", f"{quantity}_high"]
-    parts = [
-        rows.set_index("time")[columns].rename(columns=lambda column, run=run: column.replace(quantity, run))
-        for run, rows in over_time.groupby(level=0, sort=False)
-    ]
+    parts = []
+    for run, rows in over_time.groupby(level=0, sort=False):
+        names = {f"{quantity}{end}": f"{run}{end}" for end in ("", "_low", "_high")}
+        parts.append(rows.set_index("time")[list(names)].rename(columns=names))
     return pd.concat(parts, axis=1)
 
 
@@ -101,15 +101,14 @@ def _thresholds_panel(panel: Axes, sharpness: pd.DataFrame, runs: pd.DataFrame, 
 
 
 def _distance_panel(panel: Axes, distance: pd.DataFrame, runs: pd.DataFrame, colors: Mapping[float, str]) -> None:
-    """Draw how far each run is from gradient flow, with a point at its t*."""
+    """Draw how far each run is from gradient flow, with its t* and the moment of parting."""
     styles = {str(run): CurveStyle(colors[row["step_size"]]) for run, row in runs.iterrows()}
-    distance = distance[distance.index > 0]
-    draw_curves(panel, distance, styles, log=True, within=[PARTED])
+    draw_curves(panel, distance, styles, bounds=(0, np.inf))
     for run, row in runs.iterrows():
-        at = np.interp(row["onset_secant"], distance.index, distance[run])
-        panel.plot(row["onset_secant"], at, "o", color=colors[row["step_size"]], markeredgecolor="white", zorder=3)
-    mark_threshold(panel, PARTED, f"{PARTED:.0%}: parted")
-    panel.set(xlabel=TRAINING_TIME_LABEL, ylabel="relative distance from gradient flow")
+        for moment, marker in (("onset_secant", "o"), ("parting", "X")):
+            at = np.interp(row[moment], distance.index, distance[run])
+            panel.plot(row[moment], at, marker, color=colors[row["step_size"]], markeredgecolor="white", markersize=8)
+    panel.set(xlabel=TRAINING_TIME_LABEL, ylabel="distance ‖θ − θ$_{flow}$‖")
 
 
 def _partings_panel(panel: Axes, runs: pd.DataFrame, colors: Mapping[float, str]) -> None:
@@ -126,10 +125,15 @@ def _partings_panel(panel: Axes, runs: pd.DataFrame, colors: Mapping[float, str]
 def _levels_panel(panel: Axes, moments: pd.DataFrame, colors: Mapping[float, str]) -> None:
     """Draw κ and λ_1 after onset, over the threshold, against the step size."""
     for _, row in moments.iterrows():
-        color, marker = colors[row["step_size"]], OPTIMIZERS[row["optimizer"]][1]
-        shared = {"color": color, "marker": marker, "linestyle": "", "markersize": 7}
-        panel.plot(row["step_size"], row["secant_sharpness_ratio"], **shared)
-        panel.plot(row["step_size"], row["sharpness_ratio"], **shared, markerfacecolor="none")
+        for quantity, face in (("secant_sharpness_ratio", colors[row["step_size"]]), ("sharpness_ratio", "none")):
+            panel.plot(
+                row["step_size"],
+                row[quantity],
+                OPTIMIZERS[row["optimizer"]][1],
+                color=colors[row["step_size"]],
+                markerfacecolor=face,
+                markersize=7,
+            )
     panel.axhline(1, color=THRESHOLD_COLOR, linewidth=1, zorder=1.5)
     panel.set_xscale("log")
     plain_log_ticks(panel.xaxis)
@@ -141,17 +145,19 @@ def kinks(tables: Tables, captions: Captions) -> Figure:
     """λ_1 and κ over the threshold along the baseline, and the curvature over a finite step at its end."""
     table = tables["kinks"]
     curvature = CurveStyle(COLORS["input_outlier"], linewidth=2.2)
+    limit = CurveStyle(COLORS["input_outlier"], "-.", 1.2)
     of_iterates, of_centre = CurveStyle(COLORS["inlier"], "--"), CurveStyle(COLORS["boundary"], ":", 2.0)
     entries = [
         legend_entry(CurveStyle(BLACK), "secant sharpness κ"),
         legend_entry(CurveStyle(COLORS["inlier"]), "sharpness λ$_1$"),
         legend_entry(curvature, "curvature s(ℓ) along the step"),
+        legend_entry(limit, "s(0): the Hessian at the centre, along the step"),
         legend_entry(of_iterates, "λ$_1$ at the two iterates"),
         legend_entry(of_centre, "λ$_1$ at their centre"),
     ]
     caption = (
         "Right, at the baseline's last checkpoint: s(ℓ) = u·(∇L(c + ℓu) − ∇L(c − ℓu)) / 2ℓ about the centre c of two"
-        f" iterates; they are at ℓ = r, where s is κ. On a smooth network s(ℓ) is flat for small ℓ. {captions.mean}"
+        f" iterates, which are at ℓ = r: there s is κ. {captions.mean}"
     )
     title = "The curvature between the iterates, and that of the Hessian"
     figure, ((over_time, over_length),) = new_figure((1, 2), title, caption, entries, panel_size=(5.5, 4.0))
@@ -161,8 +167,9 @@ def kinks(tables: Tables, captions: Captions) -> Figure:
         draw_curves(over_time, ratio, {"baseline": style}, robust=True, within=[1])
     over_time.set(xlabel=STEPS_LABEL, ylabel="over the threshold", title="along the baseline")
     over_length.set_xscale("log")
-    lengths = table[table.index > 0]
+    lengths = table[table.index > 0].assign(limit=table["curvature_ratio"].loc[0])
     styles = {
+        "limit": limit,
         "sharpness_ratio_iterates": of_iterates,
         "sharpness_ratio_centre": of_centre,
         "curvature_ratio": curvature,

@@ -4,6 +4,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -93,6 +94,11 @@ class FlowPath:
             return before.theta
         rest = replace(self.flow, lr=time - before.time)
         return rest.step(before, rest.gradient(before.theta)).theta
+
+    def travelled(self, time: float) -> float:
+        """The length of the way up to `time`, straight from each state kept to the next."""
+        on_the_way = [state.theta for state in self.states if state.time < time] + [self.at(time)]
+        return sum((there - here).norm().item() for here, there in pairwise(on_the_way))
 
 
 def _rms(vector: Tensor) -> float:
