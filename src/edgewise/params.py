@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from edgewise.errors import EdgewiseError, ParameterError
 
 Positive = Annotated[float, Field(gt=0)]
+#: As it stands in params.yaml, integer or not.
+PositiveNumber = Annotated[int | float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Natural = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -208,14 +210,8 @@ class SweepParams(Section):
     seeds: list[Natural] = []
     #: Each is run at each of the step sizes.
     optimizers: Annotated[list[Literal["gd", "momentum", "nesterov"]], Field(min_length=1)] = ["gd"]
-    #: Integers are kept as such, for DVC names the runs by what stands in params.yaml.
-    step_sizes: Annotated[list[Annotated[int | float, Field(gt=0)]], Field(min_length=1)] = [
-        0.02,
-        0.03,
-        0.04,
-        0.06,
-        0.08,
-    ]
+    #: DVC names the runs by what stands in params.yaml.
+    step_sizes: Annotated[list[PositiveNumber], Field(min_length=1)] = [0.03, 0.04, 0.05, 0.06, 0.08]
     #: Training time of every run.
     time: Positive = 12.0
     #: The sharpness, and the distance from gradient flow, are measured at so many regular times.
