@@ -4,12 +4,10 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from dvc.api import DVCFileSystem
-from dvc.exceptions import DvcException
 from pydantic import BaseModel, ValidationError
-from scmrepo.exceptions import SCMError
 
 from edgewise.errors import EdgewiseError
+from edgewise.study.revisions import WORKSPACE, Revision
 
 if TYPE_CHECKING:  # at run time argparse's class takes no parameter
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -17,9 +15,6 @@ if TYPE_CHECKING:  # at run time argparse's class takes no parameter
 CLAIMS_FILE = "metrics/claims.json"
 
 Verdict = Literal["holds", "fails", "undecided"]
-
-#: The name that DVC has for the working tree.
-WORKSPACE = "workspace"
 
 
 class JudgedClaim(BaseModel):
@@ -69,42 +64,26 @@ def table_of_revisions(revisions: Sequence[str]) -> str:
     EdgewiseError
         If a revision is unknown, or its metrics/claims.json is missing or damaged.
     """
-    return as_table({revision: read_claims(revision) for revision in revisions})
+    return as_table({revision: read_claims(Revision.open(revision)) for revision in revisions})
 
 
-def read_claims(revision: str) -> list[JudgedClaim]:
-    """The claims of one revision of the repository around the working directory.
-
-    Parameters
-    ----------
-    revision : whatever git knows, the name of a DVC experiment, or `workspace`
+def read_claims(revision: Revision) -> list[JudgedClaim]:
+    """The claims of one revision.
 
     Raises
     ------
     EdgewiseError
-        If the revision is unknown, or its metrics/claims.json is missing or damaged.
+        If its metrics/claims.json is missing or damaged.
     """
-    try:
-        files = DVCFileSystem(rev=None if revision == WORKSPACE else revision)
-        content = files.read_bytes(f"/{CLAIMS_FILE}")
-    except FileNotFoundError as error:
-        raise EdgewiseError(
-            f"{revision}: has no {CLAIMS_FILE}; `dvc repro` makes it (`dvc exp show` lists the experiments)"
-        ) from error
-    except (DvcException, SCMError) as error:
-        raise EdgewiseError(f"{revision}: cannot be read ({_one_line(error)}); `dvc exp list` names them") from error
+    content = revision.read(CLAIMS_FILE)
     try:
         return ClaimsFile.model_validate_json(content).claims
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(map(str, fault["loc"])) or "the whole"
         raise EdgewiseError(
-            f"{revision}: {CLAIMS_FILE} is damaged, or of another layout ({place}: {fault['msg']})"
+            f"{revision.name}: {CLAIMS_FILE} is damaged, or of another layout ({place}: {fault['msg']})"
         ) from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def as_table(experiments: Mapping[str, Sequence[JudgedClaim]]) -> str:
