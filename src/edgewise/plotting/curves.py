@@ -78,9 +78,7 @@ def set_vertical_range(panel: Axes, means: Array, bands: Array, *, log: bool, bo
             plain_log_ticks(panel.yaxis)
 
 
-def vertical_range(
-    means: Array, bands: Array, *, log: bool, bounds: tuple[float, float]
-) -> tuple[float, float] | None:
+def vertical_range(means: Array, bands: Array, *, log: bool, bounds: tuple[float, float]) -> tuple[float, float] | None:
     """The range that shows the values of curves or points whole, and the bands up to a third of their span beyond.
 
     Parameters

@@ -13,6 +13,9 @@ from edgewise.errors import EdgewiseError
 #: The name that DVC has for the working tree.
 WORKSPACE = "workspace"
 
+#: Where a run's parameters are, and what its stages read and left.
+PARAMS, LOCK = "params.yaml", "dvc.lock"
+
 
 @dataclass(frozen=True)
 class Revision:
