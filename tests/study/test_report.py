@@ -173,7 +173,7 @@ def test_runs_stand_side_by_side_with_what_differs_first(run):
 
 def test_a_revision_without_a_run_is_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(EdgewiseError, match=r"^workspace: cannot be read"):
+    with pytest.raises(EdgewiseError, match=r"^workspace: has no params.yaml"):
         Run.read(WORKSPACE)
 
 
@@ -185,7 +185,7 @@ def variables(theme: str) -> dict[str, str]:
     return {group: (COLORS if theme == "light" else dark)[group] for group in GROUPS}
 
 
-#: Linear RGB to the responses of long, middle and short cones, and each dichromat's loss (Viénot, Brettel, Mollon 1999).
+#: Linear RGB to the responses of long, middle and short cones, and what dichromats lose (Viénot et al. 1999).
 CONES = np.array([[17.8824, 43.5161, 4.11935], [3.45565, 27.1554, 3.86714], [0.0299566, 0.184309, 1.46709]])
 LOST = {
     "none": np.eye(3),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.groups import GROUPS, NATURAL
-from edgewise.plotting.style import BRANCH_LABELS, BRANCH_LINESTYLES, DISTANCE_LABEL, STEPS_LABEL, TIME_LABEL, in_words
+from edgewise.plotting.style import BRANCH_LABELS, BRANCH_LINESTYLES, DISTANCE_LABEL, STEPS_LABEL, in_words
 from edgewise.plotting.unseen_data import variants
 from edgewise.study.panels import Axis, Curves, Key, Panel, Points, Series, Tables
 
@@ -26,7 +26,7 @@ KEYS = {
     "coherent": Key("displaced along v_diff (coherent)", "coherent"),
     "random": Key("as far, in random directions", "random", DASHES["--"]),
     "null": Key("median of random groups", NATURAL, DASHES[":"]),
-    "chance": Key("chance level 1/P", "ink", (1, 4)),
+    "chance": Key("chance level 1/P", "ink", (9, 3, 2, 3)),
     **{branch: Key(label, branch, DASHES[BRANCH_LINESTYLES[branch]]) for branch, label in BRANCH_LABELS.items()},
     "threshold": Key("stability threshold", "threshold", (1, 0)),
     "exit_threshold": Key("exit branch's threshold", "threshold", DASHES["--"]),
@@ -68,6 +68,9 @@ class Figure:
 def _by_group(prefix: str = "", *keys: str) -> tuple[Series, ...]:
     return tuple(Series(f"{prefix}{group}", (group, *keys)) for group in GROUPS)
 
+
+#: Shorter than in print: panels are as narrow as a telephone.
+TIME_LABEL = "time since onset t*, in steps of size η"
 
 STEPS, TIME = Axis(STEPS_LABEL), Axis(TIME_LABEL)
 ALPHA = Axis("displacement α, in units of v_diff")

@@ -364,11 +364,7 @@ def _ticks(axis: Axis) -> Spec:
 
 
 def _field(column: str) -> str:
-    """The name of a column as Vega reads it, for which a bare dot leads into an object.
-
-    >>> _field("exit_eps22.6")
-    'exit_eps22\\\\.6'
-    """
+    """The name of a column as Vega reads it, for which a bare dot leads into an object."""
     return column.replace(".", "\\.")
 
 
@@ -427,7 +423,7 @@ def _settled(panel: Panel) -> Spec:
                 "encoding": {
                     "x": {"field": "start", "type": "quantitative"},
                     "x2": {"field": "end"},
-                    "y": {"value": HEIGHT},
+                    "y": {"value": "height"},
                 },
             },
         ],
