@@ -126,7 +126,7 @@ def must_be_committed() -> None:
 def missing(study: Study, name: str, size: Size, params: Mapping[str, Params]) -> list[Task]:
     """The variants without an experiment of their parameters that started from the present commit."""
     with Repo() as repo:
-        there = {found.name for found in repo.experiments.ls().get(repo.experiments.scm.get_ref("HEAD"), [])}
+        there = {found for found, _ in repo.experiments.ls().get(repo.experiments.scm.get_ref("HEAD"), [])}
     tasks = []
     for variant in study.variants:
         experiment = experiment_name(name, size, variant)

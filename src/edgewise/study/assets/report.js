@@ -93,6 +93,7 @@ class Figure {
     this.section = section;
     this.off = new Set();
     this.drawn = [];
+    this.turn = 0;
     const gains = section.dataset.figure === "gains";
     this.views = gains ? [gainsView()] : payload.figures[section.dataset.figure];
     this.on = new Set(this.views.filter((view) => view.shown).map((view) => view.run));
@@ -132,23 +133,29 @@ class Figure {
   }
 
   async draw() {
-    const places = this.section.querySelector(".views");
+    const turn = ++this.turn;
     for (const { view } of this.drawn) view.finalize();
     this.drawn = [];
     if (!this.views.length) return;
     const shown = this.views.filter(({ run }) => this.on.has(run));
     const shared = spans(shown);
+    const places = new Map();
     const blocks = shown.map((view) => {
-      const grid = element("div", { className: "panels" });
+      const grid = element("div", { className: "panels" }, ...view.panels.map((panel) => {
+        places.set(panel, element("div", { className: "chart" }));
+        return element("figure", {}, element("figcaption", { textContent: panel.title }), places.get(panel));
+      }));
       const name = payload.runs.length > 1 && view.run !== null ? [element("h4", { textContent: payload.runs[view.run] })] : [];
-      return { view, grid, block: element("div", { className: "view" }, ...name, grid) };
+      return element("div", { className: "view" }, ...name, grid);
     });
-    places.replaceChildren(...blocks.map(({ block }) => block));
-    for (const { view, grid } of blocks) {
+    // All are in their places before the first is drawn, which takes the width of its place.
+    this.section.querySelector(".views").replaceChildren(...blocks);
+    for (const view of shown) {
       for (const panel of view.panels) {
-        const place = element("div", { className: "chart" });
-        grid.append(element("figure", {}, element("figcaption", { textContent: panel.title }), place));
-        this.drawn.push(await draw(place, panel, view.run, view.tables, this.off, shared[panel.title + panel.axis]));
+        const span = shared[panel.title + panel.axis];
+        const made = await draw(places.get(panel), panel, view.run, view.tables, this.off, span);
+        if (turn !== this.turn) return made.view.finalize();  // a reader has switched runs meanwhile
+        this.drawn.push(made);
       }
     }
   }
