@@ -14,17 +14,20 @@ from common import (
     RECORDS,
     RUNS,
     checkpoints_folder,
+    dose,
     journal_folder,
     prototypes_file,
     records_folder,
     stage,
+    without,
 )
 from edgewise.data.files import write_atomically
 from edgewise.params import Params
 
 
 def main(params: Params) -> None:
-    runs = {seed: ["base", *params.branches] for seed in params.seeds}
+    further = [*map(dose, params.branch.factors), *map(without, params.theory.left_out)]
+    runs = {seed: ["base", *params.branches, *further] for seed in params.seeds}
     for root, folder_of in (
         (CHECKPOINTS, checkpoints_folder),
         (RECORDS, records_folder),

@@ -24,6 +24,14 @@ def _must_ascend(values: list[float], falling: bool = False) -> list[float]:
     return values
 
 
+def _must_differ(items: list[Any]) -> list[Any]:
+    """`items`, if no two are equal."""
+    repeated = sorted({item for item in items if items.count(item) > 1})
+    if repeated:
+        raise ValueError(f"must not repeat {repeated}")
+    return items
+
+
 class Section(BaseModel):
     """A part of params.yaml: unknown keys, nan and infinity are errors."""
 
@@ -163,12 +171,25 @@ class BranchParams(Section):
     steps: Annotated[int, Field(ge=8)] = 200
     #: Factor on the step size in the exit branch.
     exit_factor: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    #: Further factors on the step size, a run from onset each: the doses beside exit_factor.
+    factors: list[Annotated[float, Field(gt=0, lt=1)]] = []
     #: Steps that the enter branch goes along the exit branch before its step size is restored.
     enter_step: Count = 100
     #: Error of the flow branch's integrator, relative to the distance covered in the time of one step.
     flow_tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-2
     #: Steps from one checkpoint to the next, and the training time from one to the next in steps of the baseline.
     checkpoint_every: Count = 25
+
+    @field_validator("factors")
+    @classmethod
+    def _no_repeats(cls, factors: list[float]) -> list[float]:
+        return _must_differ(factors)
+
+    @model_validator(mode="after")
+    def _exit_is_a_dose_already(self) -> Self:
+        if self.exit_factor in self.factors:
+            raise ParameterError("branch.factors", self.factors, "must not hold exit_factor, which is always a dose")
+        return self
 
     @model_validator(mode="after")
     def _spacing_fits(self) -> Self:
@@ -177,20 +198,25 @@ class BranchParams(Section):
         return self
 
     @model_validator(mode="after")
-    def _exit_ends(self) -> Self:
-        if self.steps > 1_000_000 * self.exit_factor:
-            raise ValueError(
-                f"steps ({self.steps}) / exit_factor ({self.exit_factor}) must be at most 1000000, the steps of the"
-                " exit branch"
-            )
+    def _every_branch_ends(self) -> Self:
+        for name, factor in (("exit_factor", self.exit_factor), *(("a factor of factors", f) for f in self.factors)):
+            if self.steps > 1_000_000 * factor:
+                raise ValueError(f"steps ({self.steps}) / {name} ({factor}) must be at most 1000000 steps")
         return self
 
 
 class TheoryParams(Section):
     """The model of the edge that predicts who gains."""
 
-    #: Substeps of edge flow for a step of gradient descent.
+    #: Substeps of edge flow for a step of the optimiser.
     substeps: Annotated[int, Field(ge=1, le=100)] = 2
+    #: Groups that are left out, one at a time, of what drives the oscillation: who pays for whom.
+    left_out: list[Literal["inlier", "boundary", "output_outlier", "input_outlier"]] = []
+
+    @field_validator("left_out")
+    @classmethod
+    def _no_repeats(cls, groups: list[str]) -> list[str]:
+        return _must_differ(groups)
 
 
 class HessianParams(Section):
@@ -317,10 +343,7 @@ class Params(Section):
     @field_validator("seeds", "branches")
     @classmethod
     def _no_repeats(cls, items: list[Any]) -> list[Any]:
-        repeated = sorted({item for item in items if items.count(item) > 1})
-        if repeated:
-            raise ValueError(f"must not repeat {repeated}")
-        return items
+        return _must_differ(items)
 
     @field_validator("branches")
     @classmethod

@@ -114,9 +114,9 @@ def theory_metrics(seeds: Seeds) -> dict[str, Any]:
     * sharpness_ratio: the curvature along the predicted oscillation in the settled part, over the threshold.
     """
     if not has_prediction(seeds):
-        reason = (
-            "edge flow is a model of gradient descent (optimizer.name gd) alone, or it diverged in one of the seeds"
-        )
+        setting = next(iter(seeds.values())).setting
+        no_model = f"edge flow is a model of gd and momentum; optimizer.name is {setting.optimizer}"
+        reason = "edge flow diverged in one of the seeds" if setting.has_model else no_model
         return {"edge_flow": None, "reason": reason}
     records = list(seeds.values())
     groups: dict[str, Any] = {}
