@@ -199,7 +199,7 @@ class BranchParams(Section):
 
     @model_validator(mode="after")
     def _every_branch_ends(self) -> Self:
-        for name, factor in (("exit_factor", self.exit_factor), *(("a factor of factors", f) for f in self.factors)):
+        for name, factor in (("exit_factor", self.exit_factor), *(("factors", factor) for factor in self.factors)):
             if self.steps > 1_000_000 * factor:
                 raise ValueError(f"steps ({self.steps}) / {name} ({factor}) must be at most 1000000 steps")
         return self

@@ -6,6 +6,8 @@ import yaml
 from conftest import REPOSITORY
 
 from edgewise.data.groups import choose_prototypes, grouped_data
+from edgewise.inference.counterfactuals import counterfactual_tables
+from edgewise.inference.doses import dose_tables
 from edgewise.inference.generalisation import evaluation_tables
 from edgewise.inference.positions import geometry_tables
 from edgewise.inference.predictions import prediction_tables
@@ -33,8 +35,10 @@ def columns_of_the_code():
     dataset = load_dataset(DatasetParams(name="digits", n=100))
     prototypes = choose_prototypes(dataset, PrototypeParams(candidates=10, trained=5), 100, 3.0, "coherent")
     data = dict.fromkeys((0, 1), grouped_data(dataset, prototypes))
-    seeds = {seed: synthetic.records() for seed in (0, 1)}
+    lower = {"inlier": synthetic.by_group(0.1, 0.2, 0.3, 0.4)}
+    seeds = {seed: synthetic.records(doses={0.5: 0.5}, pays=lower) for seed in (0, 1)}
     tables = geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds) | prediction_tables(seeds)
+    tables |= dose_tables(seeds) | counterfactual_tables(seeds)
     return {f"plots/tables/{name}.csv": {table.index.name, *table.columns} for name, table in tables.items()}
 
 

@@ -380,6 +380,27 @@ def test_examples_at_the_centre_move_it_and_leave_the_oscillation_to_the_others(
         assert row["loss"] == pytest.approx(losses.mean().item() / 2)
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.5, 0.9])
+def test_what_alternates_is_what_is_left_without_the_way_of_the_centre(beta):
+    """Down an even slope nothing does. On a mode at the threshold all does, whose step goes from one side to the other.
+
+    Without momentum there is no velocity to tell the two apart, and the half-step is as it was.
+    """
+    optimizer = Momentum(LR, momentum=beta)
+    slope = Losses(lambda theta: (3 * theta[0] - theta[1])[None])
+    (*_, first, second) = walk(optimizer, slope, vector(1.0, 2.0), 300)
+    found = Oscillation.of(first, second)
+    if beta == 0:
+        first, second = (State(state.theta) for state in (first, second))
+        found = Oscillation.of(first, second)
+        assert torch.equal(found.alternating(LR).half_step, found.half_step)
+    else:
+        assert found.alternating(LR).amplitude < 1e-9 < 0.1 < found.amplitude
+    half_step = vector(0.5, -0.2)
+    mode = Oscillation(vector(1.0, 2.0), half_step, vector(0.0, 0.0), -2 / LR * half_step)
+    assert torch.equal(mode.alternating(LR).half_step, half_step)
+
+
 def test_it_has_a_model_of_gradient_descent_and_of_the_heavy_ball_alone():
     names = ("gd", "momentum", "nesterov", "sgd", "adam")
     models = {name for name in names if has_model(build_optimizer(OptimizerParams(name=name)))}
@@ -392,7 +413,8 @@ def test_a_prediction_is_of_the_optimizer_it_is_given(optimizer):
     pair = walk(optimizer, objective, vector(0.4, -0.3, 0.2), 4)[3:]
     rows = predict(objective, optimizer, pair, {"all": torch.tensor([True])}, 4, 2)
     beta = getattr(optimizer, "momentum", 0.0)
-    found = predicted(objective, Oscillation.of(*pair), 3, 0.05, weight_decay=0.2, momentum=beta)
+    start = Oscillation.of(*pair).alternating(0.05)
+    found = predicted(objective, start, 3, 0.05, weight_decay=0.2, momentum=beta)
     assert [row["loss_all"] for row in rows] == pytest.approx([row["loss"] for _, row in found])
     assert [row["step"] for row in rows] == [3, 4, 5, 6]
     assert [row["time"] for row in rows] == pytest.approx([(i + 0.5) * optimizer.time_per_step for i in range(4)])

@@ -52,7 +52,8 @@ def predicted_gains(records: SeedRecords, factor: float, names: Sequence[str] = 
     away = records.edge_flow_away[factor]
     losses = away[[f"loss_{name}" for name in names]].to_numpy()
     away_from_edge = at_times(records.edge_flow["time"].to_numpy(), away["time"].to_numpy(), losses)
-    found: Array = second_half(away_from_edge - predicted_loss(records, names)).mean().to_numpy()
+    above = predicted_loss(records, names) - away_from_edge
+    found: Array = -second_half(above).mean().to_numpy()
     return found
 
 

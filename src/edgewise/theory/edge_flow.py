@@ -42,7 +42,7 @@ then taken at the centre, for either side. So it moves the centre, and neither g
 import cmath
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from torch import Tensor
@@ -75,6 +75,14 @@ class Oscillation:
         """Between two consecutive iterates."""
         velocities = first.buffer("velocity"), second.buffer("velocity")
         return cls(*_halves(first.theta, second.theta), *_halves(*velocities))
+
+    def alternating(self, lr: float) -> "Oscillation":
+        """The same with the part of the half-step that changes sign at every step.
+
+        What the difference of two iterates has beside it is the way of the centre in a step, -lr p. With momentum that
+        is the larger part where the oscillation has yet to grow.
+        """
+        return replace(self, half_step=self.half_step + lr * self.centre_velocity / 2)
 
     @property
     def amplitude(self) -> float:
@@ -169,9 +177,9 @@ def predict(
     if not has_model(optimizer):
         return nothing
     beta = optimizer.momentum if isinstance(optimizer, Momentum) else 0.0
-    found = edge_flow(
-        objective, optimizer.lr, Oscillation.of(*pair), groups, substeps, optimizer.weight_decay, beta, at_centre
-    )
+    lr, decay = optimizer.lr, optimizer.weight_decay
+    start = Oscillation.of(*pair).alternating(lr)
+    found = edge_flow(objective, lr, start, groups, substeps, decay, beta, at_centre)
     rows: list[Row] = []
     try:
         for step, (_, row) in enumerate(tqdm(islice(found, steps), desc=label, total=steps, unit="step", disable=None)):
