@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 def main(params: Params) -> None:
     captions = run_captions(params)
-    has_prediction = (TABLES / "prediction.csv").exists()
-    figures = {name: spec for name, spec in MADE_OF_TABLES.items() if has_prediction or not spec.of_the_model}
+    figures = {
+        name: spec
+        for name, spec in MADE_OF_TABLES.items()
+        if not spec.of_models or all((TABLES / f"{table}.csv").exists() for table in spec.needs)
+    }
     tables = read_tables(figures.values())
     for name in figures:
         write_atomically(FIGURES / f"{name}.png", to_png(draw(name, tables, captions)))

@@ -157,7 +157,7 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
         median_distance={name: float(np.median(some)) for name, some in distances.items()},
         shared=prototypes.shared(),
         decomposition=table("baseline", "decomposition"),
-        edge_flow=table("base", "edge_flow"),
+        predictions={model: table(model, "prediction") for model in params.theory.models},
         control=averaged("base", "control", ["alpha"]),
         robustness={
             branch: averaged(branch, "robustness", ["step", "norm", *CONDITIONS["robustness"]])

@@ -52,7 +52,7 @@ class SeedRecords:
     median_distance : median centroid distance by group and stratum
     shared : trained images in common, by pair of groups
     decomposition : of the baseline's two-step averages at its checkpoints, see measures/decomposition.py
-    edge_flow : the losses that edge flow predicts along the baseline; no losses where there is no model
+    predictions : by model, what it predicts along the baseline; no losses where there is no model
     control : at onset, by displacement
     robustness : by branch, columns step, time, subset, norm, attack, epsilon, examples, accuracy
     ood : by branch, columns step, time, shift, strength, examples, loss, accuracy
@@ -67,7 +67,7 @@ class SeedRecords:
     median_distance: Mapping[str, float]
     shared: Mapping[str, int]
     decomposition: pd.DataFrame
-    edge_flow: pd.DataFrame
+    predictions: Mapping[str, pd.DataFrame]
     control: pd.DataFrame
     robustness: Mapping[str, pd.DataFrame]
     ood: Mapping[str, pd.DataFrame]

@@ -40,12 +40,13 @@ class FigureSpec:
     ----------
     function : draws the figure from its tables
     needs : the tables that the function reads, by name, each with the columns that must be there
-    of_the_model : whether the figure is one of the model of the edge, which not every optimiser has
+    of_models : whether the figure is one of the models of the edge, which not every run has: it is drawn where its
+        tables are there
     """
 
     function: Callable[[Tables, Captions], Figure]
     needs: dict[str, list[str]]
-    of_the_model: bool = False
+    of_models: bool = False
 
 
 def _by_group(branches: Sequence[str]) -> list[str]:
@@ -119,9 +120,14 @@ FIGURES = {
             "predicted_gains": ["name", "kind", "measured", "predicted"],
             "prediction": [*(f"{kind}_{group}" for kind in ("measured", "predicted") for group in GROUPS), "error"],
         },
-        of_the_model=True,
+        of_models=True,
     ),
     "figure_group_loss": FigureSpec(over_training.group_loss, {"group_loss": GROUP_COLUMNS}),
+    "figure_models": FigureSpec(
+        points.models,
+        {"models": ["sharpness_measured"], "models_gains": ["seed", "name", "kind", "measured", "predicted"]},
+        of_models=True,
+    ),
     "figure_selector": FigureSpec(
         points.selector, {"selector": ["name", "kind", "curvature_influence", "gain_step", "gain_time"]}
     ),
