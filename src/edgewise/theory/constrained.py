@@ -36,6 +36,8 @@ def constrained(problem: Problem) -> Iterator[Prediction]:
     def project(theta: Tensor) -> Tensor:
         nonlocal sharpness
         for _ in range(NEWTON_STEPS):
+            if not bool(theta.isfinite().all()):
+                break
             pairs = tracker.measure(theta)
             sharpness, v1 = pairs.values[0].item(), pairs.vectors[0]
             if sharpness <= (1 + TOLERANCE) * threshold:
