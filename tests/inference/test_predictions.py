@@ -306,6 +306,8 @@ def test_every_model_is_judged_by_its_own_prediction():
         assert model["sharpness_ratio"]["mean"] == pytest.approx(sharpness)
         expected = abs(sharpness - measured / THRESHOLD)
         assert model["sharpness_error"]["mean"] == pytest.approx(expected)
+    size = np.linalg.norm(list(missed.values())) / np.linalg.norm(list(FLOW.values()))
+    assert [model["gains_error"]["mean"] for model in (right, wrong)] == pytest.approx([0, size], abs=1e-12)
     assert [model["loss_error"]["mean"] for model in (right, wrong)] == pytest.approx([0, 0.5], abs=1e-12)
     assert [model["gradients"]["mean"] for model in (right, wrong)] == [4, 7]
     assert [model["distance"]["mean"] for model in (right, wrong)] == pytest.approx([0.2, 0.2])

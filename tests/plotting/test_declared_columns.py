@@ -1,5 +1,7 @@
 """The figures, and the plots of dvc.yaml, read columns that the pipeline's own code makes."""
 
+from dataclasses import replace
+
 import pytest
 import synthetic
 import yaml
@@ -33,7 +35,9 @@ def columns_of_the_code():
     dataset = load_dataset(DatasetParams(name="digits", n=100))
     prototypes = choose_prototypes(dataset, PrototypeParams(candidates=10, trained=5), 100, 3.0, "coherent")
     data = dict.fromkeys((0, 1), grouped_data(dataset, prototypes))
-    seeds = {seed: synthetic.records() for seed in (0, 1)}
+    one = synthetic.records()
+    two_models = {"cubic": one.predictions["edge_flow"], **one.predictions}
+    seeds = dict.fromkeys((0, 1), replace(one, predictions=two_models))
     tables = geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds) | prediction_tables(seeds)
     return {f"plots/tables/{name}.csv": {table.index.name, *table.columns} for name, table in tables.items()}
 

@@ -130,6 +130,15 @@ def loss_error(records: SeedRecords, model: str) -> float:
     return float(np.abs(predicted - measured[: len(predicted)])[late].mean() / measured[late].mean())
 
 
+def gains_error(records: SeedRecords, model: str) -> float:
+    """|predicted - measured| of the vector of the groups' settled gains, over its length.
+
+    Gains are means over the later half, so the moment of a burst of the oscillation does not matter to it.
+    """
+    measured, predicted = settled(records, GROUPS, model)
+    return float(np.linalg.norm(predicted - measured) / np.linalg.norm(measured))
+
+
 def distance(records: SeedRecords, model: str) -> float:
     """How far the model's centre is from that of the run, over how far the run has gone since onset; settled part."""
     late = second_half(records.predictions[model])[["distance", "covered"]].mean()
@@ -144,7 +153,7 @@ def theory_metrics(seeds: Seeds) -> dict[str, Any]:
     * rank_correlation, linear_correlation: over groups and strata, within a seed;
     * follows_until: the first step at which the error of the four gains together is above 10 % of their size;
     * sharpness_ratio: the predicted sharpness in the settled part, over the threshold;
-    * sharpness_error, loss_error, distance: see the functions of these names;
+    * gains_error, sharpness_error, loss_error, distance: see the functions of these names;
     * gradients: what a step of the model costs.
     """
     models = list(next(iter(seeds.values())).predictions)
@@ -185,6 +194,7 @@ def _metrics_of(seeds: Seeds, model: str) -> dict[str, Any]:
         "sharpness_ratio": over_seeds_of(
             lambda r, name: float(second_half(r.predictions[name])["sharpness"].mean() / r.setting.threshold)
         ),
+        "gains_error": over_seeds_of(gains_error),
         "sharpness_error": over_seeds_of(sharpness_error),
         "loss_error": over_seeds_of(loss_error),
         "distance": over_seeds_of(distance),

@@ -224,7 +224,7 @@ def models(tables: Tables, captions: Captions) -> Figure:
         panel.set(xlabel="predicted settled Δℓ$_k$", ylabel="measured settled Δℓ$_k$")
         panel.set_title(in_words(name), color=styles[name].color)
     for panel in scatters[len(names) :]:
-        panel.set_visible(False)
+        panel.remove()
     return figure
 
 
