@@ -31,6 +31,7 @@ class JudgedModel(BaseModel):
 
     sharpness_error: Mean
     loss_error: Mean
+    gains_error: Mean
     groups: dict[str, PredictedGroup]
     rank_correlation: Mean
     distance: Mean
@@ -70,8 +71,9 @@ def table_of_revisions(revisions: Sequence[str]) -> str:
 def as_table(experiments: Mapping[str, Mapping[str, JudgedModel | None]]) -> str:
     """A Markdown table: a row an experiment and model; empty cells where a model has no prediction.
 
-    Errors are relative ones of the settled part, see `inference.predictions`: of the sharpness, of the loss, of Delta
-    l_k by group. Distance is from the centre of the run, over its way since onset; gradients are the cost of a step.
+    Errors are relative ones of the settled part, see `inference.predictions`: of the sharpness, of the loss, of the
+    four gains together, and over time of Delta l_k by group. Distance is from the centre of the run, over its way since
+    onset; gradients are the cost of a step.
 
     Parameters
     ----------
@@ -79,14 +81,15 @@ def as_table(experiments: Mapping[str, Mapping[str, JudgedModel | None]]) -> str
     """
     judged = [model for models in experiments.values() for model in models.values() if model]
     groups = list(judged[0].groups) if judged else []
-    head = ["experiment", "model", "sharpness", "loss", *(f"Δℓ {group}" for group in groups)]
+    head = ["experiment", "model", "sharpness", "loss", "gains", *(f"Δℓ {group}" for group in groups)]
     head += ["rank correlation", "distance", "gradients a step"]
     lines = [as_row(*(cell.replace("_", " ") for cell in head)), f"|{'---|' * len(head)}"]
     for experiment, models in experiments.items():
         for name, model in models.items():
             cells = [""] * (len(head) - 2)
             if model:
-                errors = [model.sharpness_error, model.loss_error, *(g.relative_error for g in model.groups.values())]
+                errors = [model.sharpness_error, model.loss_error, model.gains_error]
+                errors += [group.relative_error for group in model.groups.values()]
                 cells = [
                     *map(as_share, errors),
                     *map(as_number, (model.rank_correlation, model.distance, model.gradients)),
