@@ -24,8 +24,8 @@ def _must_ascend(values: list[float], falling: bool = False) -> list[float]:
     return values
 
 
-def _must_not_repeat(items: list[Any]) -> list[Any]:
-    """`items`, if no two of them are equal."""
+def _must_differ(items: list[Any]) -> list[Any]:
+    """`items`, if no two are equal."""
     repeated = sorted({item for item in items if items.count(item) > 1})
     if repeated:
         raise ValueError(f"must not repeat {repeated}")
@@ -208,7 +208,7 @@ class TheoryParams(Section):
     @field_validator("models")
     @classmethod
     def _no_repeats(cls, models: list[Any]) -> list[Any]:
-        return _must_not_repeat(models)
+        return _must_differ(models)
 
     @model_validator(mode="after")
     def _euler_is_stable(self) -> Self:
@@ -217,6 +217,37 @@ class TheoryParams(Section):
                 "theory.substeps", self.substeps, "must be at least 2 for central_flow, whose steps would oscillate"
             )
         return self
+
+
+class SweepParams(Section):
+    """Step sizes and optimisers side by side, from the initialisation, beside gradient flow (Cohen et al. 2021)."""
+
+    #: Those of `Params.seeds` whose initialisation is trained from; with none, there is no sweep.
+    seeds: list[Natural] = []
+    #: Each is run at each of the step sizes.
+    optimizers: Annotated[list[Literal["gd", "momentum", "nesterov"]], Field(min_length=1)] = ["gd"]
+    #: Integers are kept as such, for DVC names the runs by what stands in params.yaml.
+    step_sizes: Annotated[list[Annotated[int | float, Field(gt=0)]], Field(min_length=1)] = [
+        0.02,
+        0.03,
+        0.04,
+        0.06,
+        0.08,
+    ]
+    #: Training time of every run.
+    time: Positive = 12.0
+    #: The sharpness, and the distance from gradient flow, are measured at so many regular times.
+    measurements: Annotated[int, Field(ge=8)] = 24
+
+    @field_validator("seeds", "optimizers", "step_sizes")
+    @classmethod
+    def _no_repeats(cls, items: list[Any]) -> list[Any]:
+        return _must_differ(items)
+
+    @property
+    def runs(self) -> dict[str, tuple[str, float]]:
+        """The optimiser and the step size of each run, by the run's name; gradient flow is not among them."""
+        return {f"{name}-{lr}": (name, lr) for name in self.optimizers for lr in self.step_sizes}
 
 
 class HessianParams(Section):
@@ -335,6 +366,7 @@ class Params(Section):
     branch: BranchParams = BranchParams()
     hessian: HessianParams = HessianParams()
     theory: TheoryParams = TheoryParams()
+    sweep: SweepParams = SweepParams()
     control: ControlParams = ControlParams()
     robustness: RobustnessParams = RobustnessParams()
     ood: OodParams = OodParams()
@@ -343,7 +375,7 @@ class Params(Section):
     @field_validator("seeds", "branches")
     @classmethod
     def _no_repeats(cls, items: list[Any]) -> list[Any]:
-        return _must_not_repeat(items)
+        return _must_differ(items)
 
     @field_validator("branches")
     @classmethod
@@ -397,6 +429,16 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _sweep_fits(self) -> Self:
+        if foreign := sorted(set(self.sweep.seeds) - set(self.seeds)):
+            raise ParameterError("sweep.seeds", self.sweep.seeds, f"must be of `seeds` {self.seeds}, {foreign} are not")
+        largest = max(self.sweep.step_sizes)
+        if largest * self.optimizer.weight_decay >= 1:
+            allowed = f"must be below 1 / optimizer.weight_decay = {1 / self.optimizer.weight_decay:g}"
+            raise ParameterError("sweep.step_sizes", self.sweep.step_sizes, allowed)
+        return self
+
+    @model_validator(mode="after")
     def _groups_fit(self) -> Self:
         per_class = self.dataset.n // 2
         for name in ("candidates", "clusters", "strata"):
@@ -443,7 +485,9 @@ def _describe(fault: Any) -> tuple[str, str]:
     for part in fault["loc"]:
         if isinstance(part, int):
             names[-1:] = [f"{names[-1]}[{part}]"] if names else [str(part)]
-        elif unknown or not (part in ("int", "str") or "[" in part):  # those say which of its types a value is not of
+        elif unknown or not (
+            part in ("int", "float", "str") or "[" in part
+        ):  # those say which of its types a value is not of
             names.append(str(part))
     name = ".".join(names) or "params.yaml"
     if unknown:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
-from edgewise.study.revisions import WORKSPACE, as_row, read_metrics
+from edgewise.study.revisions import WORKSPACE, markdown_row, read_metrics
 
 if TYPE_CHECKING:  # at run time argparse's class takes no parameter
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -96,10 +96,10 @@ def as_table(experiments: Mapping[str, Sequence[JudgedClaim]]) -> str:
         for claim in claims:
             papers.setdefault((claim.figure, claim.statement), claim.paper)
             cells[claim.figure, claim.statement, name] = as_cell(claim)
-    lines = [as_row("figure", "claim", "paper", *experiments), f"|{'---|' * (3 + len(experiments))}"]
+    lines = [markdown_row("figure", "claim", "paper", *experiments), f"|{'---|' * (3 + len(experiments))}"]
     for (figure, statement), paper in papers.items():
         verdicts = (cells.get((figure, statement, name), "") for name in experiments)
-        lines.append(as_row(figure, statement, paper, *verdicts))
+        lines.append(markdown_row(figure, statement, paper, *verdicts))
     return "\n".join(lines)
 
 

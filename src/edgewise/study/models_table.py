@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, RootModel
 
-from edgewise.study.revisions import WORKSPACE, as_row, read_metrics
+from edgewise.study.revisions import WORKSPACE, markdown_row, read_metrics
 
 if TYPE_CHECKING:  # at run time argparse's class takes no parameter
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -83,7 +83,7 @@ def as_table(experiments: Mapping[str, Mapping[str, JudgedModel | None]]) -> str
     groups = list(judged[0].groups) if judged else []
     head = ["experiment", "model", "sharpness", "loss", "gains", *(f"Δℓ {group}" for group in groups)]
     head += ["rank correlation", "distance", "gradients a step"]
-    lines = [as_row(*(cell.replace("_", " ") for cell in head)), f"|{'---|' * len(head)}"]
+    lines = [markdown_row(*(cell.replace("_", " ") for cell in head)), f"|{'---|' * len(head)}"]
     for experiment, models in experiments.items():
         for name, model in models.items():
             cells = [""] * (len(head) - 2)
@@ -94,7 +94,7 @@ def as_table(experiments: Mapping[str, Mapping[str, JudgedModel | None]]) -> str
                     *map(as_share, errors),
                     *map(as_number, (model.rank_correlation, model.distance, model.gradients)),
                 ]
-            lines.append(as_row(experiment, name.replace("_", " "), *cells))
+            lines.append(markdown_row(experiment, name.replace("_", " "), *cells))
     return "\n".join(lines)
 
 

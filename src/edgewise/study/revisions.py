@@ -1,4 +1,4 @@
-"""The metrics of a revision of the repository around the working directory, and a row of a Markdown table."""
+"""What is read of several revisions of the repository, and written side by side."""
 
 from typing import TypeVar
 
@@ -9,19 +9,20 @@ from scmrepo.exceptions import SCMError
 
 from edgewise.errors import EdgewiseError
 
-Content = TypeVar("Content", bound=BaseModel)
-
 #: The name that DVC has for the working tree.
 WORKSPACE = "workspace"
 
+Content = TypeVar("Content", bound=BaseModel)
 
-def read_metrics(revision: str, path: str, layout: type[Content]) -> Content:
-    """What a file of metrics holds in one revision.
+
+def read_metrics(revision: str, path: str, content: type[Content]) -> Content:
+    """A file of metrics in one revision of the repository around the working directory.
 
     Parameters
     ----------
     revision : whatever git knows, the name of a DVC experiment, or `workspace`
     path : of the file, from the repository's root
+    content : what the file must hold
 
     Raises
     ------
@@ -30,26 +31,27 @@ def read_metrics(revision: str, path: str, layout: type[Content]) -> Content:
     """
     try:
         files = DVCFileSystem(rev=None if revision == WORKSPACE else revision)
-        content = files.read_bytes(f"/{path}")
+        found = files.read_bytes(f"/{path}")
     except FileNotFoundError as error:
         raise EdgewiseError(
             f"{revision}: has no {path}; `dvc repro` makes it (`dvc exp show` lists the experiments)"
         ) from error
     except (DvcException, SCMError) as error:
-        raise EdgewiseError(f"{revision}: cannot be read ({_one_line(error)}); `dvc exp list` names them") from error
+        said = " ".join(str(error).split())
+        raise EdgewiseError(f"{revision}: cannot be read ({said}); `dvc exp list` names them") from error
     try:
-        return layout.model_validate_json(content)
+        return content.model_validate_json(found)
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(map(str, fault["loc"])) or "the whole"
         raise EdgewiseError(f"{revision}: {path} is damaged, or of another layout ({place}: {fault['msg']})") from error
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def markdown_row(*cells: str) -> str:
+    r"""A row of a Markdown table.
 
-
-def as_row(*cells: str) -> str:
-    """A row of a Markdown table."""
+    >>> markdown_row("a", "b|c")
+    '| a | b\\\\|c |'
+    """
     escaped = (cell.replace("|", "\\|") for cell in cells)
     return f"| {' | '.join(escaped)} |"
