@@ -14,7 +14,7 @@ from edgewise.dynamics.loop import train
 from edgewise.params import Params
 from edgewise.states.pairs import consecutive
 from edgewise.states.trajectory import last_checkpoint, load_state
-from edgewise.theory.edge_flow import predict
+from edgewise.theory.edge_flow import predicted_records
 from experiment import Experiment
 
 
@@ -26,13 +26,13 @@ def main(params: Params, seed: int, group: str) -> None:
     records = records_folder(seed, without(group))
 
     pair = consecutive(objective, optimizer, onset)
-    rows = predict(objective, optimizer, pair, tracked, steps, substeps, at_centre=members, label="at the centre")
+    rows = predicted_records(objective, optimizer, pair, tracked, steps, substeps, "at the centre", at_centre=members)
     write_rows(records / "at_centre.csv", rows)
 
     rest = objective.subset(~members)
     others = {name: mask[~members] for name, mask in tracked.items() if name != group}
     pair = consecutive(rest, optimizer, onset)
-    rows = predict(rest, optimizer, pair, others, steps, substeps, label="removed, predicted")
+    rows = predicted_records(rest, optimizer, pair, others, steps, substeps, "removed, predicted")
     write_rows(records / "removed_predicted.csv", rows)
     run = islice(train(rest, optimizer, onset, others), steps + 1)
     measured = [step.row for step in tqdm(run, desc="removed", total=steps + 1, unit="step", disable=None)]

@@ -8,7 +8,7 @@ from edgewise.params import Params
 from edgewise.states.branches import Leg, covering
 from edgewise.states.pairs import consecutive
 from edgewise.states.trajectory import last_checkpoint, load_state
-from edgewise.theory.edge_flow import predict
+from edgewise.theory.edge_flow import predicted_records
 from experiment import Experiment
 
 
@@ -20,7 +20,7 @@ def main(params: Params, seed: int, run: str, factor: str) -> None:
     pair = consecutive(objective, optimizer, onset)
     # As fine in training time as the prediction of the baseline, or finer.
     substeps = math.ceil(params.theory.substeps * leg.lr_factor)
-    rows = predict(objective, optimizer, pair, experiment.tracked, leg.end, substeps, label=run)
+    rows = predicted_records(objective, optimizer, pair, experiment.tracked, leg.end, substeps, run)
     write_rows(records_folder(seed, run) / "edge_flow.csv", rows)
 
 

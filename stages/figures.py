@@ -1,6 +1,7 @@
 """Draw the figures: all of them from the tables under plots/tables/, but for the one of images."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from common import DATASET, FIGURES, TABLES, load, load_table, prototypes_file, stage
@@ -20,7 +21,8 @@ def main(params: Params) -> None:
     figures = {name: spec for name, spec in MADE_OF_TABLES.items() if not spec.optional or has_tables(spec)}
     tables = read_tables(figures.values())
     for name in figures:
-        write_atomically(FIGURES / f"{name}.png", to_png(draw(name, tables, captions)))
+        about = replace(captions, seeds=params.sweep.seeds) if name == "figure_sweep" else captions
+        write_atomically(FIGURES / f"{name}.png", to_png(draw(name, tables, about)))
     dataset = load(DATASET, Dataset.from_bytes)
     prototypes = load(prototypes_file(params.seeds[0]), Prototypes.from_bytes)
     train = grouped_data(dataset, prototypes).train

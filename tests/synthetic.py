@@ -128,6 +128,9 @@ def edge_flow_table(missed: Mapping[str, float], levels: Mapping[str, float]) ->
         "loss": 1.0,
         "sharpness": THRESHOLD,
         "oscillation": 1.0,
+        "gradients": np.where(since == 0, 2, 4),
+        "distance": np.where(since % SPACING == 0, 0.1 * since, np.nan),
+        "covered": np.where(since % SPACING == 0, 0.5 * since, np.nan),
     }
     return pd.DataFrame(
         table | {f"loss_{name}": level + missed.get(name, 0.0) * (since > 0) for name, level in levels.items()}
@@ -151,6 +154,22 @@ def decomposition_table(since_onset: Sequence[int], levels: Mapping[str, float])
         table[f"centre_loss_{name}"] = levels[name] - cost
         table[f"oscillation_cost_{name}"] = cost
     return pd.DataFrame(table)
+
+
+def kinks_table() -> pd.DataFrame:
+    """Curvature that grows from 0.9 of the threshold to the threshold over the half-step, and stays there."""
+    relative = np.array([0.0, 0.1, 1.0, 3.0])
+    return pd.DataFrame(
+        {
+            "step": T_STAR + STEPS,
+            "time": LR * (T_STAR + STEPS),
+            "sharpness_iterates": 0.94 * THRESHOLD,
+            "sharpness_centre": 0.95 * THRESHOLD,
+            "relative_length": relative,
+            "length": 0.2 * relative,
+            "curvature": THRESHOLD * (0.9 + 0.1 * np.minimum(relative, 1)),
+        }
+    )
 
 
 def left_out(group: str, levels: Mapping[str, float], lower: Mapping[str, float]) -> LeftOut:
@@ -376,7 +395,8 @@ def records(
         median_distance=GROUP_DISTANCE | STRATUM_DISTANCE,
         shared=SHARED,
         decomposition=decomposition_table(measured["baseline"], levels),
-        edge_flow=edge_flow_table(missed or {}, levels),
+        kinks=kinks_table(),
+        predictions={"edge_flow": edge_flow_table(missed or {}, levels)},
         doses=further,
         edge_flow_away={factor: away_table(table) for factor, table in {**further, exit_factor: steps["exit"]}.items()},
         left_out={group: left_out(group, levels, lower) for group, lower in (pays or {}).items()},

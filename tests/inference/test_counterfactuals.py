@@ -88,7 +88,7 @@ def test_without_groups_left_out_or_without_a_model_there_is_nothing():
     unmodelled = {
         group: replace(without, at_centre=nothing, removed_predicted=nothing) for group, without in one.left_out.items()
     }
-    for records_of_one in (records(), replace(one, edge_flow=nothing, left_out=unmodelled)):
+    for records_of_one in (records(), replace(one, predictions={"edge_flow": nothing}, left_out=unmodelled)):
         assert not has_counterfactuals({0: records_of_one})
         assert counterfactual_metrics({0: records_of_one}) is None
         assert counterfactual_tables({0: records_of_one}) == {}

@@ -106,7 +106,8 @@ def test_the_table_has_a_row_a_factor():
 def test_without_a_model_of_the_optimiser_the_doses_are_measured_all_the_same():
     nothing = pd.DataFrame({"step": [6], "time": [0.0]})
     one = dosed()
-    seeds = {0: replace(one, edge_flow=nothing, edge_flow_away=dict.fromkeys(one.edge_flow_away, nothing))}
+    away = dict.fromkeys(one.edge_flow_away, nothing)
+    seeds = {0: replace(one, predictions={"edge_flow": nothing}, edge_flow_away=away)}
     assert not has_predicted_doses(seeds)
     assert has_predicted_doses({0: one})
     assert set(dose_tables(seeds)["dose"].filter(regex="^predicted")) == set()

@@ -32,7 +32,7 @@ def at_onset(tmp_path_factory) -> Path:
         patch.chdir(folder)
         for name in params.branches:
             branch.main(params, seed=SEED, branch=name)
-        prediction.main(params, seed=SEED)
+        prediction.main(params, seed=SEED, model="edge_flow")
     return folder
 
 
@@ -102,7 +102,7 @@ def test_what_is_declared_is_kept_and_what_no_longer_is_is_removed(params):
     counterfactual.main(params, seed=SEED, group="inlier")
     runs.main(params)
     kept = {path.name for root in ("records", "journals") for path in Path(f"data/{root}/seed-{SEED}").iterdir()}
-    assert kept == {"base", "baseline", "exit", "dose-0.5"}
+    assert kept == {"base", "baseline", "exit", "edge_flow", "dose-0.5"}
 
 
 def test_the_prediction_of_a_dose_starts_and_goes_as_its_run(params):
@@ -124,8 +124,8 @@ def test_a_group_at_the_centre_or_removed_starts_from_the_state_at_onset(params)
     at_centre, predicted, measured = (
         pd.read_csv(folder / f"{name}.csv") for name in ("at_centre", "removed_predicted", "removed")
     )
-    whole, base = pd.read_csv(records_of("base") / "edge_flow.csv"), pd.read_csv(records_of("base") / "steps.csv")
-    pd.testing.assert_series_equal(at_centre.iloc[0], whole.iloc[0])
+    whole, base = pd.read_csv(records_of("edge_flow") / "prediction.csv"), pd.read_csv(records_of("base") / "steps.csv")
+    pd.testing.assert_series_equal(at_centre.iloc[0], whole[at_centre.columns].iloc[0])
     assert (at_centre["loss_inlier"].iloc[2:] != whole["loss_inlier"].iloc[2:]).all()
     assert len(at_centre) == len(predicted) == len(measured) - 1 == STEPS
     names = [name for name in base if name.startswith("loss_") and name != "loss_boundary"]

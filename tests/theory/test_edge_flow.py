@@ -15,7 +15,7 @@ from edgewise.errors import DivergenceError
 from edgewise.network.objective import Objective
 from edgewise.params import OptimizerParams
 from edgewise.states.optimizers import GradientDescent, Momentum, Optimizer, State, build_optimizer
-from edgewise.theory.edge_flow import Oscillation, edge_flow, has_model, predict
+from edgewise.theory.edge_flow import Oscillation, edge_flow, has_model, predicted_records
 
 LR = 0.1
 
@@ -29,9 +29,18 @@ def quadratic(hessian: np.ndarray) -> Losses:
     return Losses(lambda theta: (theta @ matrix @ theta / 2)[None])
 
 
-def predicted(objective: Objective, start: Oscillation, steps: int, lr: float = LR, substeps: int = 2, **more: float):
+def predicted(
+    objective: Objective,
+    start: Oscillation,
+    steps: int,
+    lr: float = LR,
+    substeps: int = 2,
+    weight_decay: float = 0.0,
+    momentum: float = 0.0,
+):
     """Where edge flow is after 0, 1, ... `steps` steps, and its records."""
-    return list(islice(edge_flow(objective, lr, start, {}, substeps, **more), steps + 1))
+    optimizer = Momentum(lr, weight_decay, momentum) if momentum else GradientDescent(lr, weight_decay)
+    return list(islice(edge_flow(objective, optimizer, start, {}, substeps), steps + 1))
 
 
 @pytest.fixture
@@ -159,7 +168,7 @@ def test_gradient_descent_in_the_valley_stays_near_the_prediction():
             start = Oscillation.of(previous, state)
     averages = (np.array(losses[:-1]) + np.array(losses[1:])) / 2
     groups = {"wall": torch.tensor([True, False]), "floor": torch.tensor([False, True])}
-    rows = [row for _, row in islice(edge_flow(objective, LR, start, groups, 2), 201)]
+    rows = [row for _, row in islice(edge_flow(objective, GradientDescent(LR), start, groups, 2), 201)]
     found = np.array([[row["loss_wall"], row["loss_floor"]] for row in rows])
     np.testing.assert_allclose(found[0], averages[0], rtol=1e-12)
     apart = np.abs(found - averages).mean(axis=0)
@@ -193,7 +202,7 @@ def test_the_losses_of_a_record_are_means_over_both_sides(rng):
     objective = Losses(lambda theta: (weights @ theta) ** 2 + (weights @ theta) ** 3)
     start = Oscillation(*torch.from_numpy(rng.standard_normal((2, 3))))
     groups = {"two": torch.tensor([0, 3]), "three": torch.tensor([False, True, True, False, True])}
-    _, row = next(edge_flow(objective, LR, start, groups))
+    _, row = next(edge_flow(objective, GradientDescent(LR), start, groups))
     one, other = (objective.evaluate(start.centre + sign * start.half_step) for sign in (1, -1))
     losses = ((one.losses + other.losses) / 2).numpy()
     assert set(row) == {"loss", "sharpness", "oscillation", "loss_two", "loss_three"}
@@ -371,7 +380,7 @@ def test_examples_at_the_centre_move_it_and_leave_the_oscillation_to_the_others(
     objective = Several(lambda theta: sharpness * theta[0] ** 2 / 2 + theta[1] ** 2 / 2)
     start, left_out = Oscillation(vector(0.3, 0.2), vector(0.5, 0)), torch.tensor([False, False, True])
     with_all = predicted(objective, start, 5)
-    without = list(islice(edge_flow(objective, LR, start, {}, at_centre=left_out), 6))
+    without = list(islice(edge_flow(objective, GradientDescent(LR), start, {}, at_centre=left_out), 6))
     driving = (8.0 + 20.0) / 3
     for step, ((at, row), (usual, _)) in enumerate(zip(without, with_all, strict=True)):
         np.testing.assert_allclose(at.centre, usual.centre, rtol=1e-12)
@@ -411,7 +420,7 @@ def test_it_has_a_model_of_gradient_descent_and_of_the_heavy_ball_alone():
 def test_a_prediction_is_of_the_optimizer_it_is_given(optimizer):
     objective = Losses(curved)
     pair = walk(optimizer, objective, vector(0.4, -0.3, 0.2), 4)[3:]
-    rows = predict(objective, optimizer, pair, {"all": torch.tensor([True])}, 4, 2)
+    rows = predicted_records(objective, optimizer, pair, {"all": torch.tensor([True])}, 4, 2, "")
     beta = getattr(optimizer, "momentum", 0.0)
     start = Oscillation.of(*pair).alternating(0.05)
     found = predicted(objective, start, 3, 0.05, weight_decay=0.2, momentum=beta)
@@ -425,4 +434,4 @@ def test_there_is_one_record_without_losses_where_it_diverges_and_where_there_is
     adam = build_optimizer(OptimizerParams(name="adam", lr=0.1))
     for optimizer in (GradientDescent(0.1), adam):
         pair = walk(optimizer, objective, vector(30.0), 1)
-        assert predict(objective, optimizer, pair, {}, 50, 2) == [{"step": 0, "time": 0.0}]
+        assert predicted_records(objective, optimizer, pair, {}, 50, 2, "") == [{"step": 0, "time": 0.0}]

@@ -19,7 +19,7 @@ from edgewise.data.groups import GROUPS
 from edgewise.inference.gains import two_step_average
 from edgewise.inference.intervals import correlation, estimate, spearman
 from edgewise.inference.metrics import as_dict
-from edgewise.inference.predictions import has_prediction
+from edgewise.inference.predictions import EDGE_FLOW, has_prediction
 from edgewise.inference.records import SeedRecords, Seeds
 from edgewise.inference.tables import over_seeds, second_half
 
@@ -47,8 +47,9 @@ def _averages(table: pd.DataFrame) -> pd.DataFrame:
 
 def at_the_centre(records: SeedRecords, group: str, names: Sequence[str] = GROUPS) -> Array:
     """The change of the predicted settled gains [names] where the gradient of `group` is taken at the centre."""
-    steps = records.setting.steps
-    return _settled(records.edge_flow, names, steps) - _settled(records.left_out[group].at_centre, names, steps)
+    tables = (records.predictions[EDGE_FLOW], records.left_out[group].at_centre)
+    with_all, without = (_settled(table, names, records.setting.steps) for table in tables)
+    return with_all - without
 
 
 def others(records: SeedRecords, group: str) -> list[str]:
@@ -61,7 +62,7 @@ def removed(records: SeedRecords, group: str) -> tuple[Array, Array]:
     steps, names, without = records.setting.steps, others(records, group), records.left_out[group]
     runs = (_averages(records.steps["baseline"]), _averages(without.removed))
     measured = [_settled(run, names, steps) for run in runs]
-    predicted = [_settled(table, names, steps) for table in (records.edge_flow, without.removed_predicted)]
+    predicted = [_settled(table, names, steps) for table in (records.predictions[EDGE_FLOW], without.removed_predicted)]
     return measured[0] - measured[1], predicted[0] - predicted[1]
 
 

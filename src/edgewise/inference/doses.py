@@ -17,7 +17,7 @@ from edgewise.data.groups import GROUPS
 from edgewise.inference.gains import at_times, gains
 from edgewise.inference.intervals import correlation, estimate, spearman
 from edgewise.inference.metrics import as_dict
-from edgewise.inference.predictions import predicted_loss
+from edgewise.inference.predictions import EDGE_FLOW, has_prediction, predicted_loss
 from edgewise.inference.records import SeedRecords, Seeds
 from edgewise.inference.tables import over_seeds, second_half
 
@@ -34,9 +34,8 @@ def has_doses(seeds: Seeds) -> bool:
 
 def has_predicted_doses(seeds: Seeds) -> bool:
     """Whether edge flow predicted the baseline and the run of every factor, in every seed."""
-    return all(
-        "loss" in table for records in seeds.values() for table in (records.edge_flow, *records.edge_flow_away.values())
-    )
+    away = [table for records in seeds.values() for table in records.edge_flow_away.values()]
+    return has_prediction(seeds) and all("loss" in table for table in away)
 
 
 def measured_gains(records: SeedRecords, factor: float, names: Sequence[str] = GROUPS) -> Array:
@@ -51,7 +50,7 @@ def predicted_gains(records: SeedRecords, factor: float, names: Sequence[str] = 
     """The same of edge flow at both step sizes."""
     away = records.edge_flow_away[factor]
     losses = away[[f"loss_{name}" for name in names]].to_numpy()
-    away_from_edge = at_times(records.edge_flow["time"].to_numpy(), away["time"].to_numpy(), losses)
+    away_from_edge = at_times(records.predictions[EDGE_FLOW]["time"].to_numpy(), away["time"].to_numpy(), losses)
     above = predicted_loss(records, names) - away_from_edge
     found: Array = -second_half(above).mean().to_numpy()
     return found

@@ -57,7 +57,8 @@ class SeedRecords:
     median_distance : median centroid distance by group and stratum
     shared : trained images in common, by pair of groups
     decomposition : of the baseline's two-step averages at its checkpoints, see measures/decomposition.py
-    edge_flow : the losses that edge flow predicts along the baseline; no losses where there is no model
+    kinks : of the baseline, the curvature over a finite step at its last checkpoint, see measures/kinks.py
+    predictions : by model, what it predicts along the baseline; no losses where there is no model
     doses : the step records of the runs that leave the edge by further factors of the step size, by factor
     edge_flow_away : the losses that edge flow predicts along those and along the exit branch, by factor
     left_out : by group, what edge flow predicts and what was recorded without it, see `LeftOut`
@@ -75,7 +76,8 @@ class SeedRecords:
     median_distance: Mapping[str, float]
     shared: Mapping[str, int]
     decomposition: pd.DataFrame
-    edge_flow: pd.DataFrame
+    kinks: pd.DataFrame
+    predictions: Mapping[str, pd.DataFrame]
     doses: Mapping[float, pd.DataFrame]
     edge_flow_away: Mapping[float, pd.DataFrame]
     left_out: Mapping[str, "LeftOut"]

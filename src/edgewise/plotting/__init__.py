@@ -4,7 +4,7 @@ Modules
 -------
 style : colours, line styles, captions, the empty figure and its PNG
 curves : curves with their bands, and the lines that mark a step or a level
-over_training, points, causes, geometry, unseen_data : one function for each figure
+over_training, points, edges, causes, geometry, unseen_data : one function for each figure
 
 To add a figure, write a function of `Tables` and `Captions` in the module whose subject it is. It calls
 `style.new_figure`, draws on the panels and returns the figure. Then add a line to `FIGURES`: the name of the figure's
@@ -23,7 +23,7 @@ from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.examples import Dataset
 from edgewise.data.groups import GROUPS, NATURAL, Examples
 from edgewise.errors import EdgewiseError
-from edgewise.plotting import causes, geometry, over_training, points, unseen_data
+from edgewise.plotting import causes, edges, geometry, over_training, points, unseen_data
 from edgewise.plotting.style import MAIN_BRANCHES, Captions, Tables, figure_style, to_png
 
 __all__ = ["FIGURES", "IMAGES", "Captions", "FigureSpec", "Tables", "draw", "draw_images", "to_png"]
@@ -40,7 +40,7 @@ class FigureSpec:
     ----------
     function : draws the figure from its tables
     needs : the tables that the function reads, by name, each with the columns that must be there
-    optional : whether a run may lack its tables, as one of an optimiser without a model of the edge, or without doses
+    optional : whether a run may lack its tables, as one of an optimiser without a model of the edge, or without a sweep
     """
 
     function: Callable[[Tables, Captions], Figure]
@@ -128,6 +128,19 @@ FIGURES = {
         optional=True,
     ),
     "figure_group_loss": FigureSpec(over_training.group_loss, {"group_loss": GROUP_COLUMNS}),
+    "figure_kinks": FigureSpec(
+        edges.kinks,
+        {
+            "kinks": ["sharpness_ratio_iterates", "sharpness_ratio_centre", "curvature_ratio"],
+            "sharpness": SHARPNESS_COLUMNS,
+            "secant_sharpness": SHARPNESS_COLUMNS,
+        },
+    ),
+    "figure_models": FigureSpec(
+        points.models,
+        {"models": ["sharpness_measured"], "models_gains": ["seed", "name", "kind", "measured", "predicted"]},
+        optional=True,
+    ),
     "figure_selector": FigureSpec(
         points.selector, {"selector": ["name", "kind", "curvature_influence", "gain_step", "gain_time"]}
     ),
@@ -147,6 +160,14 @@ FIGURES = {
             "delta_loss_strata": [],
             "moments": ["transient"],
         },
+    ),
+    "figure_sweep": FigureSpec(
+        edges.sweep,
+        {
+            "sweep": ["time", "sharpness", "flow_distance"],
+            "sweep_moments": [*edges.RUN_COLUMNS, *edges.MOMENT_COLUMNS],
+        },
+        optional=True,
     ),
 }
 

@@ -97,22 +97,19 @@ def _halves(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 def edge_flow(
     objective: Objective,
-    lr: float,
+    optimizer: Optimizer,
     start: Oscillation,
     groups: Mapping[str, Tensor],
     substeps: int = 2,
-    weight_decay: float = 0.0,
-    momentum: float = 0.0,
     at_centre: Tensor | None = None,
 ) -> Iterator[tuple[Oscillation, Row]]:
     """Yield the prediction for one step of the optimiser after the other, beginning with `start`.
 
     Parameters
     ----------
+    optimizer : one of which there is a model, see `has_model`
     groups : for each group's name, a mask or index of its examples
     substeps : of a step
-    weight_decay : coupled, as in `states.optimizers`
-    momentum : beta of the heavy ball; 0 is gradient descent
     at_centre : a mask of examples whose gradient is taken at the centre for either side
 
     Yields
@@ -125,6 +122,8 @@ def edge_flow(
     DivergenceError
         When a gradient is no longer finite.
     """
+    lr, weight_decay = optimizer.lr, optimizer.weight_decay
+    momentum = optimizer.momentum if isinstance(optimizer, Momentum) else 0.0
     at, step = start, 0
     still = None if at_centre is None else objective.subset(at_centre)
     while True:
@@ -157,15 +156,15 @@ def has_model(optimizer: Optimizer) -> bool:
     return type(optimizer) in (GradientDescent, Momentum)
 
 
-def predict(
+def predicted_records(
     objective: Objective,
     optimizer: Optimizer,
     pair: tuple[State, State],
     groups: Mapping[str, Tensor],
     steps: int,
     substeps: int,
+    label: str,
     at_centre: Tensor | None = None,
-    label: str = "edge flow",
 ) -> list[Row]:
     """The records of edge flow for so many steps of the optimiser, from two of its consecutive iterates.
 
@@ -176,10 +175,8 @@ def predict(
     nothing: list[Row] = [{"step": first, "time": 0.0}]
     if not has_model(optimizer):
         return nothing
-    beta = optimizer.momentum if isinstance(optimizer, Momentum) else 0.0
-    lr, decay = optimizer.lr, optimizer.weight_decay
-    start = Oscillation.of(*pair).alternating(lr)
-    found = edge_flow(objective, lr, start, groups, substeps, decay, beta, at_centre)
+    start = Oscillation.of(*pair).alternating(optimizer.lr)
+    found = edge_flow(objective, optimizer, start, groups, substeps, at_centre)
     rows: list[Row] = []
     try:
         for step, (_, row) in enumerate(tqdm(islice(found, steps), desc=label, total=steps, unit="step", disable=None)):
