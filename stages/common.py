@@ -49,6 +49,16 @@ def records_folder(seed: int, name: str) -> Path:
     return RECORDS / f"seed-{seed}" / name
 
 
+def dose(factor: float) -> str:
+    """The name of the run that leaves the edge by a factor of the step size, beside the branches."""
+    return f"dose-{factor}"
+
+
+def without(group: str) -> str:
+    """The name of the runs, of the model and real, in which a group is left out."""
+    return f"without-{group}"
+
+
 def stage(main: Callable[..., None], *arguments: str) -> None:
     """Run a stage: check all of params.yaml, call `main(params, ...)`, and say a user's error in plain words.
 

@@ -1,4 +1,4 @@
-"""Say which runs params.yaml declares, and remove what others left.
+"""Say which runs and models params.yaml declares, and remove what others left.
 
 DVC leaves the files of a dropped matrix item in the workspace, and the stages from here on depend on the folders that
 hold them. Other files there are left alone.
@@ -14,17 +14,22 @@ from common import (
     RECORDS,
     RUNS,
     checkpoints_folder,
+    dose,
     journal_folder,
     prototypes_file,
     records_folder,
     stage,
+    without,
 )
 from edgewise.data.files import write_atomically
 from edgewise.params import Params
 
 
 def main(params: Params) -> None:
-    runs = {seed: ["base", *params.branches] for seed in params.seeds}
+    further = [*map(dose, params.branch.factors), *map(without, params.theory.left_out)]
+    runs = {seed: ["base", *params.branches, *params.theory.models, *further] for seed in params.seeds}
+    for seed in params.sweep.seeds:
+        runs[seed] += [f"sweep-{run}" for run in ("flow", *params.sweep.runs)]
     for root, folder_of in (
         (CHECKPOINTS, checkpoints_folder),
         (RECORDS, records_folder),

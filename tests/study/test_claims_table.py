@@ -10,7 +10,7 @@ from dvc.repo import Repo
 
 from edgewise.study.claims_table import JudgedClaim, as_cell, as_table, read_claims
 from edgewise.study.cli import main
-from edgewise.study.revisions import WORKSPACE, Revision
+from edgewise.study.revisions import WORKSPACE
 
 GAIN = {
     "figure": "4",
@@ -146,7 +146,7 @@ def test_the_help_says_what_a_revision_is(capsys):
 
 def test_the_repository_s_own_claims_can_be_read(repository, monkeypatch):
     monkeypatch.chdir(repository)
-    own = read_claims(Revision.open(WORKSPACE))
+    own = read_claims(WORKSPACE)
     assert len(own) == len(json.loads((repository / "metrics/claims.json").read_text())["claims"])
     assert all(as_cell(claim) in as_table({"here": own}) for claim in own)
 

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 
 from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.groups import GROUPS, NATURAL
-from edgewise.plotting.style import BRANCH_LABELS, BRANCH_LINESTYLES, DISTANCE_LABEL, STEPS_LABEL, in_words
+from edgewise.plotting.style import (
+    BRANCH_LABELS,
+    BRANCH_LINESTYLES,
+    DISTANCE_LABEL,
+    MODEL_STYLES,
+    STEPS_LABEL,
+    in_words,
+)
 from edgewise.plotting.unseen_data import variants
 from edgewise.study.panels import Axis, Curves, Key, Panel, Points, Series, Tables
 
@@ -36,6 +43,17 @@ KEYS = {
     "measured": Key("measured", None, (1, 0)),
     "predicted": Key("predicted by edge flow", "ink", DASHES["--"]),
     "error": Key("relative error", "ink"),
+    "edge_flow": Key("edge flow", "inlier"),
+    "gradient_flow": Key("gradient flow", "flow", DASHES[":"]),
+    "cubic": Key("cubic model", "output_outlier", DASHES["-."]),
+    "constrained": Key("constrained flow", "boundary", DASHES["--"]),
+    "central_flow": Key("central flow", "input_outlier", (10, 2)),
+    "iterates": Key("λ₁ at the iterates", "inlier"),
+    "centre": Key("λ₁ at their centre", "boundary", DASHES["--"]),
+    "curvature": Key("mean curvature over the length", "ink"),
+    "gd": Key("gradient descent", "inlier"),
+    "momentum": Key("heavy ball", "output_outlier", DASHES["--"]),
+    "nesterov": Key("Nesterov's momentum", "boundary", DASHES[":"]),
     **{f"quantile_{q}": Key(f"quantile {q} of the centroid distance", f"quantile-{q}") for q in range(1, 21)},
     "class_0": Key("class 0", None, (1, 0)),
     "class_1": Key("class 1", None, DASHES["--"]),
@@ -388,6 +406,84 @@ def _edge_flow(tables: Tables) -> list[Panel]:
     return [every, *over_time, error]
 
 
+def _models(tables: Tables) -> list[Panel]:
+    sharpness = tuple(Series(f"sharpness_{model}", (model,)) for model in MODEL_STYLES)
+    measured = Series("sharpness_measured", ("measured",))
+    distance = tuple(Series(f"distance_{model}", (model,)) for model in MODEL_STYLES)
+    names = {model: model for model in MODEL_STYLES}
+    predicted, gain = Axis("predicted settled Δℓ"), Axis("measured settled Δℓ")
+    return [
+        Curves("sharpness over the threshold", "models", (*sharpness, measured), TIME, Axis("λ₁ over the threshold")),
+        Curves(
+            "distance from the centre of the run, over its way", "models", distance, TIME, Axis("relative distance")
+        ),
+        Points(
+            "settled gains", "models_gains", "predicted", "measured", "model", names, predicted, gain, diagonal=True
+        ),
+    ]
+
+
+def _dose(tables: Tables) -> list[Panel]:
+    return [
+        Curves(
+            in_words(group),
+            "dose",
+            (Series(f"measured_{group}", (group, "measured")), Series(f"predicted_{group}", ("predicted",))),
+            Axis("factor on the step size"),
+            SETTLED,
+            ("zero",),
+        )
+        for group in GROUPS
+    ]
+
+
+def _counterfactuals(tables: Tables) -> list[Panel]:
+    predicted, measured = Axis("predicted change of settled Δℓ"), Axis("measured change of settled Δℓ")
+    removed = tables["removed"]["removed"].unique() if "removed" in tables else ()
+    return [
+        Points(
+            f"without the {in_words(group)} group",
+            "removed",
+            "predicted",
+            "measured",
+            "name",
+            _Strata(),
+            predicted,
+            measured,
+            {"removed": group},
+            diagonal=True,
+        )
+        for group in removed
+    ]
+
+
+def _kinks(tables: Tables) -> list[Panel]:
+    series = (
+        Series("sharpness_ratio_iterates", ("iterates",)),
+        Series("sharpness_ratio_centre", ("centre",)),
+        Series("curvature_ratio", ("curvature",)),
+    )
+    length, ratio = Axis("length over that of the half-step, ℓ/r"), Axis("over the threshold", within=(1,))
+    return [Curves("curvature over a length, along the last step", "kinks", series, length, ratio)]
+
+
+def _sweep(tables: Tables) -> list[Panel]:
+    names = {name: name for name in ("gd", "momentum", "nesterov")}
+    ratios = {
+        "sharpness_ratio": "λ₁ over the threshold, after onset",
+        "secant_sharpness_ratio": "κ over the threshold, after onset",
+    }
+    size, threshold = Axis("step size η", log=True), Axis("training time at onset")
+    panels: list[Panel] = [
+        Points(label, "sweep_moments", "step_size", column, "optimizer", names, size, Axis(label), bars=True)
+        for column, label in ratios.items()
+    ]
+    return [
+        *panels,
+        Points("onset", "sweep_moments", "step_size", "onset_secant", "optimizer", names, size, threshold, bars=True),
+    ]
+
+
 def _group_loss(tables: Tables) -> list[Panel]:
     return [
         Curves(
@@ -429,6 +525,25 @@ FIGURES = (
         ("theory",),
     ),
     Figure(
+        "models",
+        "Which model of the edge describes it?",
+        "Edge flow beside the other models. The measured sharpness over the threshold settles near 1.",
+        _models,
+    ),
+    Figure(
+        "dose",
+        "Does more of the cause do more?",
+        "The settled gain of each group against the factor that lowers the step size off the edge.",
+        _dose,
+    ),
+    Figure(
+        "counterfactuals",
+        "What if a group had not been there?",
+        "The change of every group's and stratum's settled gain where a group is left out of training, predicted by"
+        " edge flow and measured.",
+        _counterfactuals,
+    ),
+    Figure(
         "decomposition",
         "Where the edge leads, and what it costs",
         "Δℓ at equal training time is the path, less what the oscillation adds to the loss of the group.",
@@ -440,6 +555,19 @@ FIGURES = (
         "At the edge the baseline stays at the threshold, κ more exactly than λ₁. Where the exit branch reaches its own"
         " threshold, at t**, Δℓ compares two edges from then on.",
         _sharpness,
+    ),
+    Figure(
+        "kinks",
+        "Why λ₁ sits below the edge",
+        "The mean curvature along the last step, over a length around the centre of the oscillation; at the length of"
+        " the step it is κ.",
+        _kinks,
+    ),
+    Figure(
+        "sweep",
+        "Every step size has its edge",
+        "Runs of other step sizes and optimisers: where they sit after onset, and when they get there.",
+        _sweep,
     ),
     Figure(
         "alignment",

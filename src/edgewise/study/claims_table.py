@@ -4,10 +4,9 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from edgewise.errors import EdgewiseError
-from edgewise.study.revisions import WORKSPACE, Revision
+from edgewise.study.revisions import WORKSPACE, markdown_row, read_metrics
 
 if TYPE_CHECKING:  # at run time argparse's class takes no parameter
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -64,26 +63,12 @@ def table_of_revisions(revisions: Sequence[str]) -> str:
     EdgewiseError
         If a revision is unknown, or its metrics/claims.json is missing or damaged.
     """
-    return as_table({revision: read_claims(Revision.open(revision)) for revision in revisions})
+    return as_table({revision: read_claims(revision) for revision in revisions})
 
 
-def read_claims(revision: Revision) -> list[JudgedClaim]:
-    """The claims of one revision.
-
-    Raises
-    ------
-    EdgewiseError
-        If its metrics/claims.json is missing or damaged.
-    """
-    content = revision.read(CLAIMS_FILE)
-    try:
-        return ClaimsFile.model_validate_json(content).claims
-    except ValidationError as error:
-        fault = error.errors()[0]
-        place = ".".join(map(str, fault["loc"])) or "the whole"
-        raise EdgewiseError(
-            f"{revision.name}: {CLAIMS_FILE} is damaged, or of another layout ({place}: {fault['msg']})"
-        ) from error
+def read_claims(revision: str) -> list[JudgedClaim]:
+    """The claims of one revision of the repository around the working directory; raises as `read_metrics` does."""
+    return read_metrics(revision, CLAIMS_FILE, ClaimsFile).claims
 
 
 def as_table(experiments: Mapping[str, Sequence[JudgedClaim]]) -> str:
@@ -111,16 +96,11 @@ def as_table(experiments: Mapping[str, Sequence[JudgedClaim]]) -> str:
         for claim in claims:
             papers.setdefault((claim.figure, claim.statement), claim.paper)
             cells[claim.figure, claim.statement, name] = as_cell(claim)
-    lines = [_row("figure", "claim", "paper", *experiments), f"|{'---|' * (3 + len(experiments))}"]
+    lines = [markdown_row("figure", "claim", "paper", *experiments), f"|{'---|' * (3 + len(experiments))}"]
     for (figure, statement), paper in papers.items():
         verdicts = (cells.get((figure, statement, name), "") for name in experiments)
-        lines.append(_row(figure, statement, paper, *verdicts))
+        lines.append(markdown_row(figure, statement, paper, *verdicts))
     return "\n".join(lines)
-
-
-def _row(*cells: str) -> str:
-    escaped = (cell.replace("|", "\\|") for cell in cells)
-    return f"| {' | '.join(escaped)} |"
 
 
 def as_cell(claim: JudgedClaim) -> str:

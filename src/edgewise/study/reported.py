@@ -66,7 +66,7 @@ class Run:
             command=f"git checkout {files.commit[:10]} && dvc repro" if files.commit else "dvc repro",
             commit=files.commit,
             params=flat(yaml.safe_load(files.read(PARAMS))),
-            claims=read_claims(files),
+            claims=read_claims(revision),
             metrics={name: json.loads(content) for name, content in metrics.items()},
             tables={name: content.decode() for name, content in tables.items()},
             images=files.read_folder(IMAGES, ".png"),

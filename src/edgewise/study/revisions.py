@@ -1,11 +1,12 @@
-"""The files of a revision: a commit, branch, tag or DVC experiment, or the working tree."""
+"""What is read of revisions of the repository, and written side by side."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
+from pydantic import BaseModel, ValidationError
 from scmrepo.exceptions import SCMError
 
 from edgewise.errors import EdgewiseError
@@ -15,6 +16,8 @@ WORKSPACE = "workspace"
 
 #: Where a run's parameters are, and what its stages read and left.
 PARAMS, LOCK = "params.yaml", "dvc.lock"
+
+Content = TypeVar("Content", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -76,3 +79,36 @@ class Revision:
             return {}
         names = sorted(str(file).rpartition("/")[2] for file in found)
         return {name.removesuffix(suffix): self.read(f"{path}/{name}") for name in names if name.endswith(suffix)}
+
+
+def read_metrics(revision: str, path: str, content: type[Content]) -> Content:
+    """A file of metrics in one revision of the repository around the working directory.
+
+    Parameters
+    ----------
+    revision : whatever git knows, the name of a DVC experiment, or `workspace`
+    path : of the file, from the repository's root
+    content : what the file must hold
+
+    Raises
+    ------
+    EdgewiseError
+        If the revision is unknown, or its file is missing or damaged.
+    """
+    found = Revision.open(revision).read(path)
+    try:
+        return content.model_validate_json(found)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(map(str, fault["loc"])) or "the whole"
+        raise EdgewiseError(f"{revision}: {path} is damaged, or of another layout ({place}: {fault['msg']})") from error
+
+
+def markdown_row(*cells: str) -> str:
+    r"""A row of a Markdown table.
+
+    >>> markdown_row("a", "b|c")
+    '| a | b\\\\|c |'
+    """
+    escaped = (cell.replace("|", "\\|") for cell in cells)
+    return f"| {' | '.join(escaped)} |"
