@@ -156,9 +156,9 @@ def reason_of(output: str) -> str:
     >>> reason_of("error: seed 0: the loss is no longer finite\nERROR: failed to reproduce")
     'seed 0: the loss is no longer finite'
     """
-    errors = re.findall(r"^(error|ERROR): (.+)$", output, re.MULTILINE)
-    own = [text for kind, text in errors if kind == "error"]
-    return (own or [text for _, text in errors] or ["unknown"])[-1]
+    own = re.findall(r"^error: (.+)$", output, re.MULTILINE)
+    of_dvc = re.findall(r"^ERROR: (.+)$", output, re.MULTILINE)
+    return str([*of_dvc, *own][-1]) if own or of_dvc else "unknown"
 
 
 def command_of(study: Study, name: str, size: Size, variant: str) -> str:

@@ -23,7 +23,7 @@ def sign_of(interval: Interval | None) -> int:
     """
     if interval is None or interval["low"] is None or interval["high"] is None:
         return 0
-    return (interval["low"] > 0) - (interval["high"] < 0)
+    return int(interval["low"] > 0) - int(interval["high"] < 0)
 
 
 def sentences(claims: Sequence[Sequence[JudgedClaim]], metrics: Sequence[Mapping[str, Any]]) -> list[str]:

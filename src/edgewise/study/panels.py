@@ -167,13 +167,8 @@ class Curves:
 
     def _values(self, index: str, of_x: Spec, known: Sequence[Series], keys: Mapping[str, Key]) -> Spec:
         """The rule that follows the pointer, with the value and the interval of every curve there."""
-        rows = [{"calculate": _in_words(s.column), "as": f"shown{i}"} for i, s in enumerate(known)]
-        tooltip = [{"field": index, "type": "quantitative", "title": self.x.label}]
-        tooltip += [
-            {"field": f"shown{i}", "type": "nominal", "title": label_of(s.keys, keys)} for i, s in enumerate(known)
-        ]
+        shown = {self.x.label: f"{ROW}[{index!r}]"} | {label_of(s.keys, keys): _in_words(s.column) for s in known}
         return {
-            "transform": rows,
             "params": [
                 {
                     "name": "pointed",
@@ -190,7 +185,9 @@ class Curves:
             "encoding": {
                 "x": of_x,
                 "opacity": {"condition": {"param": "pointed", "empty": False, "value": 0.5}, "value": 0},
-                "tooltip": tooltip,
+                "tooltip": {
+                    "value": {"expr": f"{{{', '.join(f'{label!r}: {text}' for label, text in shown.items())}}}"}
+                },
             },
         }
 
@@ -363,6 +360,10 @@ def _ticks(axis: Axis) -> Spec:
     return {"tickCount": 5, **({"format": "~g"} if axis.log else {})}
 
 
+#: The row of a mark; where the nearest one is pointed at, the mark is that of a mark.
+ROW = "(datum.datum || datum)"
+
+
 def _field(column: str) -> str:
     """The name of a column as Vega reads it, for which a bare dot leads into an object."""
     return column.replace(".", "\\.")
@@ -370,7 +371,7 @@ def _field(column: str) -> str:
 
 def _in_words(column: str) -> str:
     """A Vega expression: the value of a column and its interval, to three digits."""
-    value, low, high = (f"datum['{column}{end}']" for end in ("", "_low", "_high"))
+    value, low, high = (f"{ROW}['{column}{end}']" for end in ("", "_low", "_high"))
     interval = f"isValid({low}) ? ' [' + format({low}, '.3g') + ', ' + format({high}, '.3g') + ']' : ''"
     return f"isValid({value}) ? format({value}, '.3g') + ({interval}) : 'none'"
 

@@ -65,7 +65,8 @@ class Study(Part):
     def settings(self, name: str, size: Size) -> Settings:
         """What a variant sets; the more particular wins."""
         variant = self.variants[name]
-        return getattr(self, size) | variant.settings | getattr(variant, size)
+        of_all, own = (self.quick, variant.quick) if size == "quick" else (self.full, variant.full)
+        return of_all | variant.settings | own
 
 
 def read_study(path: Path) -> Study:
@@ -133,9 +134,9 @@ def _with(params: str | bytes, settings: Settings) -> dict[str, Any]:
         *sections, last = name.split(".")
         place = content
         for section in sections:
-            inner = place.setdefault(section, {})
-            # Where a value stands in place of a section, that is what is at fault.
-            place = inner if isinstance(inner, dict) else place.__setitem__(section, {}) or place[section]
+            if not isinstance(place.get(section), dict):
+                place[section] = {}  # a value is no section: what is checked then says so
+            place = place[section]
         place[last] = value
     return content
 

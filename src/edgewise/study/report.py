@@ -64,8 +64,8 @@ def page_of_study(path: Path, size: Size) -> str:
             without.append(name)
             continue
         command = command_of(study, path.stem, size, name)
-        about = {"statement": variant.statement, "figures": variant.figures or None, "command": command}
-        runs.append(replace(run, name=name, **about))
+        figures = variant.figures or None
+        runs.append(replace(run, name=name, statement=variant.statement, command=command, figures=figures))
     if not runs:
         raise EdgewiseError(
             f"{path}: none of its variants has run; `edgewise study run {path} --size {size}` runs them"

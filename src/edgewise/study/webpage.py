@@ -271,11 +271,9 @@ def _sources(runs: Sequence[Run], views: Sequence[Mapping[str, Any]]) -> list[di
 
 def _images(figure: Figure, runs: Sequence[Run]) -> list[dict[str, str]]:
     """The images of a figure of images, each as the source of an <img>."""
-    return [
-        {"run": run.name, "source": f"data:image/png;base64,{base64.b64encode(run.images[figure.image]).decode()}"}
-        for run in runs
-        if figure.image in run.images
-    ]
+    name = figure.image or ""
+    found = [(run.name, run.images[name]) for run in runs if name in run.images]
+    return [{"run": run, "source": f"data:image/png;base64,{base64.b64encode(png).decode()}"} for run, png in found]
 
 
 def _parameters(runs: Sequence[Run]) -> list[dict[str, Any]]:
