@@ -163,7 +163,7 @@ def test_pointing_at_a_curve_shows_the_values_of_the_file(browser, reports, repo
 def test_the_numbers_of_a_figure_are_shown_on_demand(browser, reports, repository):
     opened(browser, reports["two"])
     browser.find_element(By.CSS_SELECTOR, "[data-figure=delta_loss] details.sources summary").click()
-    table = "[data-figure=delta_loss] .numbers[data-table=delta_loss] tbody tr"
+    table = "[data-figure=delta_loss] .numbers[data-run='0'][data-table=delta_loss] tbody tr"
     until(lambda: browser.find_elements(By.CSS_SELECTOR, table))
     lines = (repository / "plots/tables/delta_loss.csv").read_text().splitlines()
     assert len(browser.find_elements(By.CSS_SELECTOR, table)) == len(lines) - 1

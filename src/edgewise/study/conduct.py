@@ -38,16 +38,18 @@ class Task:
     name : of the variant
     experiment : of DVC
     options : its settings, as `dvc exp run` takes them
+    stale : whether there is an experiment of that name with other parameters, which goes
     """
 
     name: str
     experiment: str
     options: Sequence[str]
+    stale: bool
 
     @property
     def command(self) -> list[str]:
-        """What runs it, beside the working tree; an experiment of the same name and other settings is replaced."""
-        return ["dvc", "exp", "run", "--temp", "--force", "--name", self.experiment, *self.options]
+        """What runs it, beside the working tree."""
+        return ["dvc", "exp", "run", "--temp", "--name", self.experiment, *self.options]
 
 
 def add_command(commands: "Commands") -> None:
@@ -81,9 +83,11 @@ def conduct(path: Path, size: Size, jobs: int) -> str:
         If variants failed, with the reason of each; the others have run.
     """
     study = read_study(path)
-    must_be_committed()
+    must_be_committed(path)
     params = check(study, path.stem, Revision.open("HEAD").read(PARAMS))[size]
     tasks = missing(study, path.stem, size, params)
+    with Repo() as repo:
+        repo.experiments.remove([task.experiment for task in tasks if task.stale])
     failed: dict[str, str] = {}
     with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(study.variants), unit="variant") as bar:
         bar.update(len(study.variants) - len(tasks))
@@ -102,8 +106,8 @@ def conduct(path: Path, size: Size, jobs: int) -> str:
     return said
 
 
-def must_be_committed() -> None:
-    """An experiment belongs to a commit; it must not hold what the commit does not.
+def must_be_committed(study: Path) -> None:
+    """An experiment belongs to a commit; but for the study itself it must not hold what the commit does not.
 
     Raises
     ------
@@ -113,9 +117,10 @@ def must_be_committed() -> None:
     try:
         with Repo() as repo:
             staged, unstaged, _ = repo.scm.status()
+            own = os.path.relpath(study.resolve(), repo.root_dir)
     except DvcException as error:
         raise EdgewiseError(" ".join(str(error).split())) from error
-    changed = sorted({str(file) for files in staged.values() for file in files} | set(map(str, unstaged)))
+    changed = sorted({str(file) for files in staged.values() for file in files}.union(map(str, unstaged)) - {own})
     if changed:
         raise EdgewiseError(
             f"{changed[0]}: has changed since the last commit ({len(changed)} such files); a study runs what is"
@@ -131,7 +136,8 @@ def missing(study: Study, name: str, size: Size, params: Mapping[str, Params]) -
     for variant in study.variants:
         experiment = experiment_name(name, size, variant)
         if experiment not in there or params_of(experiment) != params[variant]:
-            tasks.append(Task(variant, experiment, as_options(study.settings(variant, size))))
+            options = as_options(study.settings(variant, size))
+            tasks.append(Task(variant, experiment, options, stale=experiment in there))
     return tasks
 
 

@@ -427,6 +427,14 @@ def _settled(panel: Panel) -> Spec:
                     "y": {"value": "height"},
                 },
             },
+            {
+                "mark": LABEL | {"align": "right", "baseline": "bottom", "dx": -2, "dy": -5},
+                "encoding": {
+                    "x": {"field": "end", "type": "quantitative"},
+                    "y": {"value": "height"},
+                    "text": {"value": "settled"},
+                },
+            },
         ],
     }
 
