@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
+from threadpoolctl import threadpool_limits
 
 from edgewise.errors import EdgewiseError
 from edgewise.params import parse_params
@@ -63,7 +64,9 @@ def stage(main: Callable[..., None], *arguments: str) -> None:
     options = vars(parser.parse_args())
     try:
         params = parse_params(read(options.pop("params")))
-        main(params, **options)
+        # Of numpy's libraries: their results depend on the number of threads, and no parameter says how many.
+        with threadpool_limits(limits=1):
+            main(params, **options)
     except EdgewiseError as error:
         sys.exit(f"error: {error}")
 

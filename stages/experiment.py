@@ -38,6 +38,7 @@ class Experiment:
         compute = params.compute
         if compute.device == "cuda" and not torch.cuda.is_available():
             raise EdgewiseError("compute.device: was 'cuda'; this machine has no GPU: use auto or cpu")
+        torch.set_num_threads(compute.threads)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.deterministic = True
         auto = "cuda" if torch.cuda.is_available() else "cpu"
