@@ -207,16 +207,22 @@ def _is_lock_file(text: str) -> bool:
     return True
 
 
+def pipeline_of(repo: Repo) -> dict[str, list[str]]:
+    """The stages that each stage needs, the stages in an order in which they could run."""
+    needs = networkx.DiGraph()
+    needs.add_nodes_from(stage.addressing for stage in repo.index.stages)
+    needs.add_edges_from((one.addressing, other.addressing) for one, other in repo.index.graph.edges)
+    return {name: sorted(needs.successors(name)) for name in networkx.lexicographical_topological_sort(needs.reverse())}
+
+
 def changed_stages(repo: Repo) -> Plan:
     """The stages that DVC says have changed, and all that wait for them."""
     stages = {stage.addressing: stage for stage in repo.index.stages}
-    needs = networkx.DiGraph()
-    needs.add_nodes_from(stages)
-    needs.add_edges_from((one.addressing, other.addressing) for one, other in repo.index.graph.edges)
-    changed = set(repo.status()) & set(stages)
-    after = needs.reverse()
-    stale = changed.union(*(networkx.descendants(after, name) for name in changed))
-    order = [name for name in networkx.lexicographical_topological_sort(after) if name in stale]
+    changed = repo.status()
+    stale: dict[str, list[str]] = {}
+    for name, needed in pipeline_of(repo).items():
+        if name in changed or stale.keys() & set(needed):
+            stale[name] = [other for other in needed if other in stale]
     computing = {
         name
         for name in stale
@@ -226,7 +232,7 @@ def changed_stages(repo: Repo) -> Plan:
     }
     return Plan(
         Path(repo.root_dir),
-        {name: sorted(stale.intersection(needs.successors(name))) for name in order},
+        stale,
         frozenset(computing),
         ComputeParams.model_validate(params_show(repo=repo.root_dir).get("compute", {})),
     )
