@@ -3,6 +3,7 @@
 from common import checkpoints_folder, journal_folder, records_folder, stage
 from edgewise.data.files import write_rows
 from edgewise.dynamics.loop import run
+from edgewise.network.ranks import leads
 from edgewise.params import Params
 from edgewise.states.branches import kept_steps, legs, length, measured_steps
 from edgewise.states.trajectory import Journal, Manifest, last_checkpoint, load_state
@@ -42,9 +43,10 @@ def main(params: Params, seed: int, branch: str) -> None:
     equal_step, equal_time = measured_steps(branch, params.branch)
     steps = {"equal_step": equal_step, "equal_time": equal_time}
     since_start = {held: [start.step + step for step in some] for held, some in steps.items()}
-    write_rows(records_folder(seed, branch) / "steps.csv", journal.rows)
+    if leads():
+        write_rows(records_folder(seed, branch) / "steps.csv", journal.rows)
     journal.publish(checkpoints_folder(seed, branch), Manifest(since_start, parts))
 
 
 if __name__ == "__main__":
-    stage(main, "seed", "branch")
+    stage(main, "seed", "branch", shared=True)

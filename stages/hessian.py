@@ -11,6 +11,7 @@ from edgewise.dynamics.edge import measure_sharpness
 from edgewise.dynamics.eigen import EigenTracker
 from edgewise.measures.decomposition import decompose
 from edgewise.measures.selectivity import measure_examples, measure_groups, rank_correlation
+from edgewise.network.ranks import leads
 from edgewise.params import Params
 from edgewise.states.trajectory import manifest_of
 from experiment import Experiment
@@ -64,6 +65,8 @@ def main(params: Params, seed: int, run: str) -> None:
             examples["alignment"].append(alignment)
     for name in ("step", "iterate"):
         examples[name] = [row[name] for row in rows]
+    if not leads():
+        return
     records = records_folder(seed, run)
     write_rows(records / "hessian.csv", rows)
     write_rows(records / "decomposition.csv", splits)
@@ -71,4 +74,4 @@ def main(params: Params, seed: int, run: str) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "seed", "run")
+    stage(main, "seed", "run", shared=True)

@@ -8,6 +8,7 @@ from tqdm import tqdm
 from common import checkpoints_folder, records_folder, stage
 from edgewise.data.files import write_rows
 from edgewise.errors import DivergenceError
+from edgewise.network.ranks import leads
 from edgewise.params import Params
 from edgewise.states.trajectory import manifest_of
 from edgewise.theory.edge_flow import Oscillation, edge_flow
@@ -27,8 +28,9 @@ def main(params: Params, seed: int) -> None:
         # The prediction begins between the two iterates. Where it diverges there is none, and what was measured stands.
         with suppress(DivergenceError):
             rows = [{"step": t_star + i, "time": (i + 0.5) * lr, **row} for i, (_, row) in enumerate(steps)]
-    write_rows(records_folder(seed, "base") / "edge_flow.csv", rows)
+    if leads():
+        write_rows(records_folder(seed, "base") / "edge_flow.csv", rows)
 
 
 if __name__ == "__main__":
-    stage(main, "seed")
+    stage(main, "seed", shared=True)

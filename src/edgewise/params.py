@@ -287,6 +287,8 @@ class ComputeParams(Section):
     #: CPU threads of a stage; the sixth digit changes with them. With 1, as many stages run side by side as there are
     #: cores (`edgewise repro`).
     threads: Count = 1
+    #: Processes that share the examples in the stages that train and measure; on a GPU each where there are GPUs.
+    ranks: Count = 1
 
 
 class Params(Section):
