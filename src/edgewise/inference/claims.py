@@ -189,6 +189,8 @@ IN_WORDS: Mapping[Held, str] = {"step": "step", "time": "training time"}
 
 #: "About 0" means less than this share of the loss at onset.
 MARGIN = 0.01
+#: The least rise of a correlation that counts as one: small by the convention of Cohen (1988). Figure 8 shows 0.5.
+SMALL = 0.1
 
 #: The groups that the paper says gain (1) and lose (-1).
 GAINING: Mapping[str, Literal[1, -1]] = {"input_outlier": 1, "output_outlier": 1, "inlier": -1, "boundary": -1}
@@ -309,9 +311,11 @@ CLAIMS = [
     ),
     Claim(
         "8",
-        "the correlation of alignment with centroid distance is higher at onset than on the way there (mean)",
+        f"the correlation of alignment with centroid distance is higher at onset by {SMALL:g} than on the way there"
+        " (mean)",
         per_seed(correlation_change, plain(limit=2)),
         paper="0.39 - (-0.11)",
+        null=SMALL,
     ),
     Claim(
         "8",
