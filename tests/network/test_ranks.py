@@ -42,6 +42,7 @@ def everything(loss: str, model: str) -> dict[str, torch.Tensor]:
             f"{name} mean": torch.tensor(objective.loss_and_accuracy(theta)),
             f"{name} product": objective.hessian(theta)(v),
             f"{name} projections": objective.projections(theta, v).sort().values,
+            f"{name} curvatures": objective.curvatures(theta, v).sort().values,
             f"{name} norms": objective.gradient_norms(theta).sort().values,
             f"{name} third": objective.sharpness_gradient(theta, v),
         }

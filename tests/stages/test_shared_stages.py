@@ -9,8 +9,9 @@ ALL = (
     ("base", "--seed", "0"),
     ("hessian", "--seed", "0", "--run", "base"),
     ("control", "--seed", "0"),
-    ("prediction", "--seed", "0"),
     ("branch", "--seed", "0", "--branch", "exit"),
+    ("branch", "--seed", "0", "--branch", "baseline"),
+    ("prediction", "--seed", "0", "--model", "edge_flow"),
 )
 
 
@@ -40,7 +41,7 @@ def test_two_ranks_leave_what_one_leaves_to_rounding(prepared, write_params, sta
             assert result.returncode == 0, result.stderr
         found.append(records(tmp_path))
     one, two = found
-    assert one.keys() == two.keys() >= {"steps.csv", "hessian.csv", "control.csv", "edge_flow.csv"}
+    assert one.keys() == two.keys() >= {"steps.csv", "hessian.csv", "control.csv", "prediction.csv"}
     for name, table in one.items():
         numbers = table.select_dtypes("number")
         np.testing.assert_allclose(two[name][numbers.columns], numbers, rtol=1e-5, atol=1e-9, err_msg=name)
