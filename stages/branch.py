@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from common import checkpoints_folder, journal_folder, records_folder, stage
 from edgewise.data.files import write_rows
 from edgewise.dynamics.loop import run
+from edgewise.network.ranks import leads
 from edgewise.params import Params
 from edgewise.states.branches import Leg, kept_steps, legs, length, measured_steps
 from edgewise.states.trajectory import Journal, Manifest, last_checkpoint, load_state
@@ -59,9 +60,10 @@ def from_onset(
             label=name,
             total=last,
         )
-    write_rows(records_folder(experiment.seed, name) / "steps.csv", journal.rows)
+    if leads():
+        write_rows(records_folder(experiment.seed, name) / "steps.csv", journal.rows)
     return journal
 
 
 if __name__ == "__main__":
-    stage(main, "seed", "branch")
+    stage(main, "seed", "branch", shared=True)

@@ -22,4 +22,4 @@ def main(params: Params, seed: int, factor: str) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "seed", "factor")
+    stage(main, "seed", "factor", shared=True)

@@ -350,6 +350,11 @@ class ComputeParams(Section):
     dtype: Literal["float32", "float64"] = "float32"
     #: Examples worked on at once; memory grows with it, results do not change beyond rounding.
     chunk_size: Count = 16384
+    #: CPU threads of a stage; the sixth digit changes with them. With 1, as many stages run side by side as there are
+    #: cores (`edgewise repro`).
+    threads: Count = 1
+    #: Processes that share the examples in the stages that train and measure; on a GPU each where there are GPUs.
+    ranks: Count = 1
 
 
 class Params(Section):
