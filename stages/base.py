@@ -1,6 +1,6 @@
 """Train one seed up to the edge of stability; keep the state at onset to branch from."""
 
-from common import checkpoints_folder, journal_folder, records_folder, stage
+from common import checkpoints_folder, journal_folder, locked, records_folder, stage
 from edgewise.data.files import write_rows
 from edgewise.dynamics.loop import run_to_edge
 from edgewise.params import Params
@@ -10,23 +10,24 @@ from experiment import Experiment
 
 
 def main(params: Params, seed: int) -> None:
-    experiment = Experiment(params, seed)
-    fingerprint = experiment.fingerprint("base", params.edge.rule, params.edge.sharpness_every, params.hessian)
-    journal = Journal(journal_folder(seed, "base"), fingerprint, State(experiment.initial_theta()))
-    t_star = run_to_edge(
-        experiment.objective,
-        experiment.optimizer,
-        experiment.tracked,
-        journal,
-        rule=params.edge.rule,
-        sharpness_every=params.edge.sharpness_every,
-        max_steps=params.edge.max_steps,
-        tolerance=params.hessian.tolerance,
-    )
-    measured = {*range(0, t_star, params.edge.sharpness_every), max(0, t_star - 1), t_star}
-    write_rows(records_folder(seed, "base") / "steps.csv", journal.rows)
-    journal.publish(checkpoints_folder(seed, "base"), Manifest({"before_onset": sorted(measured)}))
-    journal.discard()
+    with locked(journal_folder(seed, "base")):
+        experiment = Experiment(params, seed)
+        fingerprint = experiment.fingerprint("base", params.edge.rule, params.edge.sharpness_every, params.hessian)
+        journal = Journal(journal_folder(seed, "base"), fingerprint, State(experiment.initial_theta()))
+        t_star = run_to_edge(
+            experiment.objective,
+            experiment.optimizer,
+            experiment.tracked,
+            journal,
+            rule=params.edge.rule,
+            sharpness_every=params.edge.sharpness_every,
+            max_steps=params.edge.max_steps,
+            tolerance=params.hessian.tolerance,
+        )
+        measured = {*range(0, t_star, params.edge.sharpness_every), max(0, t_star - 1), t_star}
+        write_rows(records_folder(seed, "base") / "steps.csv", journal.rows)
+        journal.publish(checkpoints_folder(seed, "base"), Manifest({"before_onset": sorted(measured)}, legs=()))
+        journal.discard()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Go on from the state at onset: stay at the edge (baseline), leave it (exit), come back to it (enter), or flow."""
 
-from common import checkpoints_folder, journal_folder, records_folder, stage
+from common import checkpoints_folder, journal_folder, locked, records_folder, stage
 from edgewise.data.files import write_rows
 from edgewise.dynamics.loop import run
 from edgewise.params import Params
@@ -18,32 +18,33 @@ OPTIONS = {
 
 
 def main(params: Params, seed: int, branch: str) -> None:
-    experiment = Experiment(params, seed)
-    onset = last_checkpoint(checkpoints_folder(seed, "base"))
-    start = load_state(onset, experiment.initial_theta())
-    options = {name: getattr(params.branch, name) for name in OPTIONS[branch]}
-    fingerprint = experiment.fingerprint("branch", onset.read_bytes(), branch, options)
-    journal = Journal(journal_folder(seed, branch), fingerprint, start)
-    last = length(branch, params.branch)
-    journal.go_back_to(start.step + last)
-    kept = kept_steps(branch, params.branch, last)
-    parts = legs(branch, params.branch)
-    for leg in parts:
-        run(
-            experiment.objective,
-            experiment.optimizer_of(leg),
-            experiment.tracked,
-            journal,
-            last_step=start.step + leg.end,
-            due=kept.__contains__,
-            label=branch,
-            total=last,
-        )
-    equal_step, equal_time = measured_steps(branch, params.branch)
-    steps = {"equal_step": equal_step, "equal_time": equal_time}
-    since_start = {held: [start.step + step for step in some] for held, some in steps.items()}
-    write_rows(records_folder(seed, branch) / "steps.csv", journal.rows)
-    journal.publish(checkpoints_folder(seed, branch), Manifest(since_start, parts))
+    with locked(journal_folder(seed, branch)):
+        experiment = Experiment(params, seed)
+        onset = last_checkpoint(checkpoints_folder(seed, "base"))
+        start = load_state(onset, experiment.initial_theta())
+        options = {name: getattr(params.branch, name) for name in OPTIONS[branch]}
+        fingerprint = experiment.fingerprint("branch", onset.read_bytes(), branch, options)
+        journal = Journal(journal_folder(seed, branch), fingerprint, start)
+        last = length(branch, params.branch)
+        journal.go_back_to(start.step + last)
+        kept = kept_steps(branch, params.branch, last)
+        parts = legs(branch, params.branch)
+        for leg in parts:
+            run(
+                experiment.objective,
+                experiment.optimizer_of(leg),
+                experiment.tracked,
+                journal,
+                last_step=start.step + leg.end,
+                due=kept.__contains__,
+                label=branch,
+                total=last,
+            )
+        equal_step, equal_time = measured_steps(branch, params.branch)
+        steps = {"equal_step": equal_step, "equal_time": equal_time}
+        since_start = {held: [start.step + step for step in some] for held, some in steps.items()}
+        write_rows(records_folder(seed, branch) / "steps.csv", journal.rows)
+        journal.publish(checkpoints_folder(seed, branch), Manifest(since_start, parts))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,7 @@ from common import (
     PROTOTYPES,
     RECORDS,
     RUNS,
-    checkpoints_folder,
-    journal_folder,
+    locked,
     prototypes_file,
     records_folder,
     stage,
@@ -25,18 +24,15 @@ from edgewise.params import Params
 
 def main(params: Params) -> None:
     runs = {seed: ["base", *params.branches] for seed in params.seeds}
-    for root, folder_of in (
-        (CHECKPOINTS, checkpoints_folder),
-        (RECORDS, records_folder),
-        (JOURNALS, journal_folder),
-    ):
-        declared = {folder_of(seed, run) for seed in runs for run in runs[seed]}
-        for folder in root.glob("*/*/"):  # a pattern that ends in a slash finds folders only
-            if folder not in declared:
-                shutil.rmtree(folder)
-        for folder in root.glob("*/"):
-            if not any(folder.iterdir()):
-                folder.rmdir()
+    declared = {records_folder(seed, run).relative_to(RECORDS) for seed in runs for run in runs[seed]}
+    for root in (CHECKPOINTS, RECORDS, JOURNALS):
+        # A pattern that ends in a slash finds folders only.
+        for folder in {folder.relative_to(root) for folder in root.glob("*/*/")} - declared:
+            with locked(JOURNALS / folder.with_suffix("")):
+                shutil.rmtree(root / folder)
+        for seed_folder in root.glob("*/"):
+            if not any(seed_folder.iterdir()):
+                seed_folder.rmdir()
     for file in set(PROTOTYPES.glob("seed-*.npz")) - {prototypes_file(seed) for seed in runs}:
         file.unlink()
     write_atomically(RUNS, (json.dumps(runs) + "\n").encode())

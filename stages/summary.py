@@ -6,7 +6,19 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
-from common import DATASET, METRICS, TABLES, load, load_table, prototypes_file, read, records_folder, stage, write_json
+from common import (
+    DATASET,
+    METRICS,
+    TABLES,
+    checkpoints_folder,
+    load,
+    load_records,
+    prototypes_file,
+    read,
+    records_folder,
+    stage,
+    write_json,
+)
 from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.examples import Dataset
 from edgewise.data.files import Array, unpack, write_table
@@ -15,7 +27,7 @@ from edgewise.dynamics.edge import RULE_COLUMN, rule_window
 from edgewise.errors import EdgewiseError, ParameterError
 from edgewise.inference.claims import judge
 from edgewise.inference.claims_page import as_markdown, in_short
-from edgewise.inference.generalisation import CONDITIONS, evaluation_tables, ood_metrics, robustness_metrics
+from edgewise.inference.generalisation import CONDITIONS, Kind, evaluation_tables, ood_metrics, robustness_metrics
 from edgewise.inference.metrics import (
     control_metrics,
     edge_metrics,
@@ -26,10 +38,11 @@ from edgewise.inference.metrics import (
 )
 from edgewise.inference.positions import geometry_tables
 from edgewise.inference.predictions import prediction_tables, theory_metrics
-from edgewise.inference.records import SeedRecords, Setting, every_step, over_iterates
+from edgewise.inference.records import SeedRecords, Setting, columns_of, over_iterates, require_steps
 from edgewise.inference.series import series_tables
 from edgewise.params import Params
 from edgewise.states.optimizers import build_optimizer
+from edgewise.states.trajectory import manifest_of
 
 
 def main(params: Params) -> None:
@@ -116,27 +129,36 @@ def require_verified_branches(params: Params) -> None:
 def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedData) -> SeedRecords:
     """The records of one seed."""
     optimizer = build_optimizer(params.optimizer)
-    runs = ("base", *params.branches)
+    manifests = {run: manifest_of(checkpoints_folder(seed, run)) for run in ("base", *params.branches)}
+    t_star = manifests["base"].all_steps()[-1]
     train, strata = data.train, prototypes.strata
     natural = train.group == NATURAL
     distances = {group: train.distance[train.group == group] for group in GROUPS}
     distances |= {name: train.distance[natural][prototypes.stratum == i] for i, name in enumerate(strata)}
 
-    def table(run: str, name: str) -> pd.DataFrame:
-        return load_table(records_folder(seed, run) / f"{name}.csv")
-
-    def checked(run: str, name: str, check: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
-        """A table of which rows may not be missing."""
-        found = table(run, name)
+    def table(run: str, name: str, check: Callable[[pd.DataFrame], pd.DataFrame], *words: str) -> pd.DataFrame:
+        """A table of a run, with all its rows."""
+        path = records_folder(seed, run) / f"{name}.csv"
+        found = load_records(path, columns_of(name, (*GROUPS, *strata)), words)
         try:
             return check(found)
         except EdgewiseError as error:
-            path = records_folder(seed, run) / f"{name}.csv"
             raise EdgewiseError(f"{path}: {error}; `dvc repro` restores it") from error
 
-    def averaged(run: str, name: str, keys: list[str]) -> pd.DataFrame:
-        return checked(run, name, lambda found: over_iterates(found, keys))
+    def steps(run: str) -> pd.DataFrame:
+        legs = manifests[run].legs
+        first, last = (t_star, t_star + legs[-1].end) if legs else (0, t_star)
+        return table(run, "steps", lambda found: require_steps(found, range(first, last + 1)))
 
+    def hessian(run: str) -> pd.DataFrame:
+        return table(run, "hessian", lambda found: over_iterates(found, ["step"], manifests[run].all_steps()))
+
+    def unseen(branch: str, kind: Kind, every: int, *words: str) -> pd.DataFrame:
+        keys, evaluated = ["step", *words, CONDITIONS[kind][-1]], manifests[branch].every(every)
+        return table(branch, kind, lambda found: over_iterates(found, keys, evaluated), *words)
+
+    measured = manifests["baseline"].all_steps()
+    alphas = {*params.control.alphas, params.alpha}
     return SeedRecords(
         setting=Setting(
             rule=params.edge.rule,
@@ -149,30 +171,38 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
             sharpness_every=params.edge.sharpness_every,
             enter_step=params.branch.enter_step,
         ),
-        steps={run: checked(run, "steps", every_step) for run in runs},
-        hessian={run: averaged(run, "hessian", ["step"]) for run in runs},
-        examples={run: load_examples(seed, run) for run in ("base", "baseline")},
+        steps={run: steps(run) for run in manifests},
+        hessian={run: hessian(run) for run in manifests},
+        examples={run: load_examples(seed, run, manifests[run].all_steps()) for run in ("base", "baseline")},
         distance=train.distance[natural],
         strata=strata,
         median_distance={name: float(np.median(some)) for name, some in distances.items()},
         shared=prototypes.shared(),
-        decomposition=table("baseline", "decomposition"),
-        edge_flow=table("base", "edge_flow"),
-        control=averaged("base", "control", ["alpha"]),
+        decomposition=table("baseline", "decomposition", lambda found: require_steps(found, measured)),
+        edge_flow=table("base", "edge_flow", lambda found: require_steps(found, range(t_star, t_star + len(found)))),
+        control=table("base", "control", lambda found: over_iterates(found, ["alpha"], alphas)),
         robustness={
-            branch: averaged(branch, "robustness", ["step", "norm", *CONDITIONS["robustness"]])
+            branch: unseen(branch, "robustness", params.robustness.every, "norm", "subset", "attack")
             for branch in params.branches
         },
-        ood={branch: averaged(branch, "ood", ["step", *CONDITIONS["ood"]]) for branch in params.branches},
+        ood={branch: unseen(branch, "ood", params.ood.every, "shift") for branch in params.branches},
     )
 
 
-def load_examples(seed: int, run: str) -> dict[str, Array]:
-    """The measurements of single examples, averaged over both iterates of each checkpoint."""
-    arrays, _ = load(records_folder(seed, run) / "examples.npz", unpack)
-    first = arrays["iterate"] == 0
-    averaged = {name: (arrays[name][first] + arrays[name][~first]) / 2 for name in ("influence", "alignment")}
-    return {"step": arrays["step"][first], **averaged}
+def load_examples(seed: int, run: str, steps: list[int]) -> dict[str, Array]:
+    """The measurements of single examples, averaged over both iterates of each of the steps."""
+
+    def averaged(content: bytes) -> dict[str, Array]:
+        arrays, _ = unpack(content)
+        first, second = (arrays["iterate"] == iterate for iterate in (0, 1))
+        if not all(arrays["step"][some].tolist() == steps for some in (first, second)):
+            raise EdgewiseError("rows are missing or doubled")
+        return {
+            "step": arrays["step"][first],
+            **{name: (arrays[name][first] + arrays[name][second]) / 2 for name in ("influence", "alignment")},
+        }
+
+    return load(records_folder(seed, run) / "examples.npz", averaged)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,26 @@
 """Did the branches start from one state? What different processes recorded of it is compared."""
 
-from common import METRICS, checkpoints_folder, load, load_table, records_folder, stage, write_json
+from common import METRICS, checkpoints_folder, load, load_records, records_folder, stage, write_json
 from edgewise.data.files import unpack
+from edgewise.data.groups import GROUPS
+from edgewise.errors import EdgewiseError
 from edgewise.inference.agreement import Recorded, differences
+from edgewise.inference.records import columns_of
 from edgewise.params import Params
-from edgewise.states.trajectory import checkpoint_at
+from edgewise.states.trajectory import checkpoint_at, manifest_of
 
 #: Largest relative difference of numbers that are the same but for rounding, by precision.
 TOLERANCE = {"float32": 1e-4, "float64": 1e-12}
+
+#: How many rows a table has of a step.
+ROWS = {"steps": 1, "hessian": 2}
 
 
 def main(params: Params) -> None:
     tolerance = TOLERANCE[params.compute.dtype]
     table = {}
     for seed in params.seeds:
-        t_star = int(load_table(records_folder(seed, "base") / "steps.csv")["step"].iloc[-1])
+        t_star = manifest_of(checkpoints_folder(seed, "base")).all_steps()[-1]
         for branch in params.branches:
             partner, step = ("exit", t_star + params.branch.enter_step) if branch == "enter" else ("base", t_star)
             found = differences(recorded(seed, branch, step), recorded(seed, partner, step))
@@ -31,8 +37,15 @@ def main(params: Params) -> None:
 def recorded(seed: int, run: str, step: int) -> Recorded:
     """What a run kept and recorded of the state at a step."""
     vectors, _ = load(checkpoint_at(checkpoints_folder(seed, run), step), unpack)
-    steps, hessian = (load_table(records_folder(seed, run) / f"{name}.csv") for name in ("steps", "hessian"))
-    return Recorded(vectors, steps[steps["step"] == step].iloc[0], hessian[hessian["step"] == step])
+    at_step = []
+    for name in ("steps", "hessian"):
+        path = records_folder(seed, run) / f"{name}.csv"
+        table = load_records(path, columns_of(name, GROUPS))
+        at_step.append(table[table["step"] == step])
+        if len(at_step[-1]) != ROWS[name]:
+            raise EdgewiseError(f"{path}: does not have step {step} {ROWS[name]} times; `dvc repro` restores it")
+    steps, hessian = at_step
+    return Recorded(vectors, steps.iloc[0], hessian)
 
 
 if __name__ == "__main__":
