@@ -31,6 +31,7 @@ class Experiment:
     groups : for each group a mask of its examples
     tracked : for each group and stratum a mask of its examples
     natural : a mask of the natural examples
+    draw : seeds whatever is drawn but the initialisation; where seeds differ in that alone, it is 0 for all of them
     optimizer : of the base run and the baseline
     """
 
@@ -41,7 +42,7 @@ class Experiment:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.deterministic = True
         auto = "cuda" if torch.cuda.is_available() else "cpu"
-        sys.path.append(str(Path.cwd()))  # where a network of your own may lie
+        sys.path.insert(0, str(Path(params.model.root).resolve()))
         self.params, self.seed = params, seed
         self.device = torch.device(auto if compute.device == "auto" else compute.device)
         self.dtype = getattr(torch, compute.dtype)
@@ -57,7 +58,8 @@ class Experiment:
         for i, mask in enumerate(strata.values()):
             mask[self.natural] = self._mask(self.prototypes.stratum == i)
         self.tracked = self.groups | strata
-        self.optimizer = build_optimizer(params.optimizer, shuffle_seed=seed)
+        self.draw = seed if params.replicate == "all" else 0
+        self.optimizer = build_optimizer(params.optimizer, shuffle_seed=self.draw)
 
     def objective_on(self, x: Array, y: Array) -> Objective:
         """The training objective on examples x [n, C, H, W] with labels y [n]."""
@@ -85,11 +87,12 @@ class Experiment:
         """A digest of all that the numbers of a stage's run depend on: its code, data, parameters, and `parts`."""
         digest = hashlib.sha256(read(DATASET) + read(prototypes_file(self.seed)))
         params = self.params
-        own_model = getattr(sys.modules.get(params.model.name.partition(":")[0]), "__file__", None)
-        code = code_of(stage) | ({own_model: Path(own_model).read_bytes()} if own_model else {})
+        root = Path(params.model.root)
+        own = {file.relative_to(root).as_posix(): file.read_bytes() for file in sorted(root.rglob("*.py"))}
+        code = code_of(stage) | own
         for name, content in code.items():
             digest.update(f"{name} {len(content)} ".encode() + content)
-        sections = (self.seed, params.loss, params.model, params.optimizer, params.compute)
+        sections = (self.seed, self.draw, params.loss, params.model, params.optimizer, params.compute)
         digest.update(repr((sections, parts, torch.__version__)).encode())
         return digest.hexdigest()
 

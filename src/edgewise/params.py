@@ -127,9 +127,11 @@ class ModelParams(Section):
     """The network and its initialisation; what the parameters mean for each network: src/edgewise/network/models.py."""
 
     #: mlp, cnn, resnet, or a network of your own as package.module:factory, with factory(input_shape, outputs) ->
-    #: torch.nn.Module. DVC sees changes of its file if dvc.yaml names it in the deps of the stages that have
-    #: src/edgewise/network in theirs, but summary.
+    #: torch.nn.Module.
     name: Text = "mlp"
+    #: Folder of networks of your own, looked for there before installed packages. What trains or measures a network
+    #: depends on all of it; of an installed package it does not.
+    root: Text = "networks"
     #: Units of a hidden linear layer; the numbers of channels follow from it (cnn: width/8, resnet: width/32).
     width: Annotated[int, Field(ge=1, le=65_536)] = 256
     #: mlp: hidden layers; cnn: stages that end in a pooling; resnet: blocks in each of the three stages.

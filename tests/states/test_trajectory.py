@@ -180,7 +180,7 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path):
     found = manifest_of(published(tmp_path))
     assert found == BOTH
     assert found.all_steps() == [0, 1]
-    assert Manifest({"a": [100, 2], "b": [2, 30]}).all_steps() == [2, 30, 100]
+    assert Manifest({"a": [100, 2], "b": [2, 30]}, legs=()).all_steps() == [2, 30, 100]
 
 
 def test_a_journal_stays_after_publishing_until_it_is_discarded(tmp_path):
@@ -339,7 +339,7 @@ def test_checkpoints_come_in_the_order_of_their_steps_beyond_a_million_too(tmp_p
     for step in (1000, 25, 10_000_000, 100_000, 2_000_000, 0, 1_000_000, 999_999):
         run.checkpoint(State(THETA, step))
         run.record({"step": step})
-    run.publish(tmp_path / "run", Manifest({"some": steps[::-1]}))
+    run.publish(tmp_path / "run", Manifest({"some": steps[::-1]}, legs=()))
     assert [load_state(path, THETA).step for path in checkpoints(tmp_path / "run")] == steps
     assert load_state(last_checkpoint(tmp_path / "run"), THETA).step == 10_000_000
     for last, expected in ((9_999_999, 2_000_000), (1_500_000, 1_000_000), (999_999, 999_999), (999_998, 100_000)):
