@@ -18,16 +18,18 @@ OPTIONS = {
 
 
 def main(params: Params, seed: int, branch: str) -> None:
-    with locked(journal_folder(seed, branch)):
+    folder = journal_folder(seed, branch)
+    with locked(folder):
         experiment = Experiment(params, seed)
         onset = last_checkpoint(checkpoints_folder(seed, "base"))
         start = load_state(onset, experiment.initial_theta())
+        last = length(branch, params.branch)
+        kept = kept_steps(branch, params.branch, last)
+        experiment.require_room("branch.checkpoint_every", params.branch.checkpoint_every, len(kept), folder)
         options = {name: getattr(params.branch, name) for name in OPTIONS[branch]}
         fingerprint = experiment.fingerprint("branch", onset.read_bytes(), branch, options)
-        journal = Journal(journal_folder(seed, branch), fingerprint, start)
-        last = length(branch, params.branch)
+        journal = Journal(folder, fingerprint, start)
         journal.go_back_to(start.step + last)
-        kept = kept_steps(branch, params.branch, last)
         parts = legs(branch, params.branch)
         for leg in parts:
             run(

@@ -21,8 +21,9 @@ from edgewise.errors import EdgewiseError, ParameterError
 from edgewise.params import Params, parse_params
 
 if TYPE_CHECKING:
-    import pandas as pd
     from types import FrameType
+
+    import pandas as pd
 
 Content = TypeVar("Content")
 

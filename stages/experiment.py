@@ -1,6 +1,7 @@
 """What the stages that compute share: the objects that params.yaml and the files of data and groups describe."""
 
 import hashlib
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from common import DATASET, checkpoints_folder, code_of, load, prototypes_file, 
 from edgewise.data.examples import Dataset
 from edgewise.data.files import Array
 from edgewise.data.groups import GROUPS, NATURAL, Prototypes, grouped_data
-from edgewise.errors import EdgewiseError
+from edgewise.errors import EdgewiseError, ParameterError
 from edgewise.network.models import build_model, initial_theta
 from edgewise.network.objective import Objective
 from edgewise.params import Params
@@ -74,6 +75,26 @@ class Experiment:
     def optimizer_of(self, leg: Leg) -> Optimizer:
         """The optimiser of a part of a branch."""
         return leg.optimizer(self.optimizer, self.objective.gradient)
+
+    def require_room(self, parameter: str, value: int, count: int, journal: Path) -> None:
+        """Say how much `count` checkpoints of a run take on the disk, and refuse it if that is not there.
+
+        Parameters
+        ----------
+        parameter, value : what decides how many there are
+        journal : where the run is written; what is there already needs no more room
+        """
+        theta = self.initial_theta()
+        after = self.optimizer.step(State(theta), torch.zeros_like(theta))
+        size = theta.nbytes + sum(buffer.nbytes for buffer in after.buffers.values())
+        there = sum(path.stat().st_size for path in journal.glob("step-*.npz"))
+        needed, free = max(0, 2 * count * size - there), shutil.disk_usage(".").free
+        about = (
+            f"{count} checkpoints of {size / 1e6:.1f} MB, in the workspace and in DVC's cache: {needed / 1e9:.2f} GB"
+        )
+        if needed > free:
+            raise ParameterError(parameter, value, f"needs up to {about}; {free / 1e9:.2f} GB are free")
+        print(f"{journal}: up to {about}")
 
     def pair(self, run: str, step: int) -> tuple[Optimizer, tuple[State, State]]:
         """Both iterates of a run's checkpoint, and the optimiser that steps from the one to the other."""

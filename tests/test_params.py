@@ -152,9 +152,7 @@ def test_what_is_true_or_false_is_nothing_else(value):
     assert_one_parameter_error(f"prototypes: {{disjoint: {value}}}", "prototypes.disjoint", "must be true or false")
 
 
-@pytest.mark.parametrize(
-    ("text", "seeds"), [("[010]", [10]), ("[0o10]", [8]), ("[0x10]", [16]), ("[1_000]", [1000])]
-)
+@pytest.mark.parametrize(("text", "seeds"), [("[010]", [10]), ("[0o10]", [8]), ("[0x10]", [16]), ("[1_000]", [1000])])
 def test_numbers_are_read_as_dvc_reads_them(tmp_path, text, seeds):
     path = tmp_path / "params.yaml"
     path.write_text(f"seeds: {text}")

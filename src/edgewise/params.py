@@ -16,7 +16,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from edgewise.errors import EdgewiseError, ParameterError, shown
 
@@ -287,7 +288,13 @@ class OodParams(Section):
     #: Standard deviation of the noise, in units of the pixels' range, one a severity.
     gaussian_noise: Annotated[list[Strength], Field(min_length=1, max_length=100)] = [0.08, 0.12, 0.18, 0.26, 0.38]
     #: Fraction of the contrast that is left, one a severity.
-    contrast: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1, max_length=100)] = [0.4, 0.3, 0.2, 0.1, 0.05]
+    contrast: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1, max_length=100)] = [
+        0.4,
+        0.3,
+        0.2,
+        0.1,
+        0.05,
+    ]
     #: Standard deviation of the blur, in pixels, one a severity.
     gaussian_blur: Annotated[list[Strength], Field(min_length=1, max_length=100)] = [0.5, 1, 1.5, 2, 3]
     #: Every so many checkpoints are evaluated, and the last; both iterates of each.

@@ -10,7 +10,7 @@ from torch import nn
 
 from edgewise.dynamics.loop import train
 from edgewise.errors import EdgewiseError, ParameterError
-from edgewise.network.models import _fault, MODELS, build_model, initial_theta
+from edgewise.network.models import MODELS, _fault, build_model, initial_theta
 from edgewise.network.objective import Objective
 from edgewise.params import ModelParams, parse_params
 from edgewise.states.optimizers import GradientDescent, State

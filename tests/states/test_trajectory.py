@@ -414,12 +414,16 @@ def test_where_there_is_no_room_the_error_says_how_much_is_needed(tmp_path, monk
     path = tmp_path / "steps.csv"
     path.write_bytes(b"the old content")
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(EdgewiseError, match=r"steps.csv: cannot be written \(No space left on device\); 15 bytes are n"):
+    with pytest.raises(
+        EdgewiseError, match=r"steps.csv: cannot be written \(No space left on device\); 15 bytes are n"
+    ):
         write_atomically(path, b"the new content")
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"the old content"]
 
 
-@pytest.mark.parametrize(("name", "value"), [("alignment_inlier", math.nan), ("loss", math.inf), ("oscillation", math.inf)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("alignment_inlier", math.nan), ("loss", math.inf), ("oscillation", math.inf)]
+)
 def test_a_measurement_that_is_not_finite_stops_with_its_name_and_is_not_written(tmp_path, name, value):
     rows = [{"step": 3, "iterate": 1, "alignment_inlier": 0.5, "loss": 1.0, "oscillation": math.nan}]
     write_rows(tmp_path / "sound.csv", rows)

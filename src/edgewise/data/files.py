@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from edgewise.errors import EdgewiseError
+from edgewise.errors import EdgewiseError, ParameterError
 
 Array = npt.NDArray[Any]
 Row = dict[str, float]
@@ -76,6 +76,15 @@ def unpack(content: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
         return arrays, json.loads(str(arrays.pop("about")))
     except UNREADABLE_NPZ as error:
         raise EdgewiseError("not a file of edgewise, or a damaged one") from error
+
+
+def require_memory(name: str, value: object, needed: int) -> None:
+    """Raise a `ParameterError` of the parameter `name` if this machine does not have so many bytes of memory."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise ParameterError(
+            name, value, f"needs {needed / 1e9:.1f} GB of memory or more; this machine has {there / 1e9:.1f}"
+        )
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -100,7 +100,11 @@ def columns_of(table: str, names: Sequence[str]) -> list[str]:
         "hessian": [*pair, "sharpness", "centroid_correlation", *(f"{q}_{name}" for q in MEASURED for name in names)],
         "decomposition": [*step, *(f"{q}_{name}" for q in ("centre_loss", "oscillation_cost") for name in names)],
         "edge_flow": step,
-        "control": ["alpha", "iterate", *(f"{q}_{d}" for q in ("alignment", "curvature_influence") for d in DIRECTIONS)],
+        "control": [
+            "alpha",
+            "iterate",
+            *(f"{q}_{d}" for q in ("alignment", "curvature_influence") for d in DIRECTIONS),
+        ],
         "robustness": [*pair, "subset", "norm", "attack", "epsilon", "examples", "accuracy"],
         "ood": [*pair, "shift", "strength", "examples", "loss", "accuracy"],
     }[table]
@@ -138,7 +142,7 @@ def over_iterates(table: pd.DataFrame, keys: list[str], expected: Collection[flo
     if not (iterates == 2).all(axis=None):
         raise EdgewiseError("rows are missing or doubled: not both iterates of every checkpoint are there")
     rows = table.groupby(keys[0]).size()
-    if set(rows.index) != set(expected) or rows.nunique() > 1:
+    if set(rows.index) != set(expected) or (rows != rows.iloc[0]).any():
         raise EdgewiseError(f"rows are missing: must have as many for each {keys[0]}, of {len(expected)}")
     return table.drop(columns="iterate").copy().groupby(keys, sort=False, as_index=False).mean()
 

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp
 from torch.nn import functional as F
 
+from edgewise.data.files import require_memory
 from edgewise.errors import ParameterError
 from edgewise.params import ModelParams
 
@@ -43,6 +44,10 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+#: What training keeps of each parameter, at the least: ten vectors in single precision.
+BYTES_PER_PARAMETER = 40
+
+
 def build_model(params: ModelParams, input_shape: tuple[int, ...], outputs: int = 2) -> nn.Module:
     """The network that `params` names, for inputs of shape [C, H, W]; not yet initialised (see `initial_theta`).
 
@@ -52,6 +57,9 @@ def build_model(params: ModelParams, input_shape: tuple[int, ...], outputs: int 
         Names model.name, if the images are too small for the network, or a network of your own cannot be used.
     """
     if params.name in MODELS:
+        with torch.device("meta"):
+            sizes = [parameter.numel() for parameter in MODELS[params.name](params, input_shape, outputs).parameters()]
+        require_memory("model.width", params.width, BYTES_PER_PARAMETER * sum(sizes))
         return MODELS[params.name](params, input_shape, outputs)
     return _your_own(params.name, input_shape, outputs)
 
