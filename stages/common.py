@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -98,11 +98,12 @@ def _stop(number: int, frame: "FrameType | None") -> None:
 
 def declared(params: Params, name: str, value: str) -> int | str:
     """An option of the command line, if params.yaml declares it."""
-    allowed: dict[str, int | str] = {
-        "seed": {str(seed): seed for seed in params.seeds},
-        "branch": {branch: branch for branch in params.branches},
-        "run": {run: run for run in ("base", *params.branches)},
-    }[name]
+    known: dict[str, Sequence[int | str]] = {
+        "seed": params.seeds,
+        "branch": params.branches,
+        "run": ["base", *params.branches],
+    }
+    allowed = {str(one): one for one in known[name]}
     if value not in allowed:
         raise ParameterError(f"--{name}", value, f"must be one that params.yaml declares: {', '.join(allowed)}")
     return allowed[value]
@@ -175,7 +176,7 @@ def load_records(path: Path, columns: Collection[str], words: Collection[str] = 
     for name in columns:
         if name not in table:
             raise EdgewiseError(f"{path}: does not have the column {name}; `dvc repro` restores it")
-    for name in set(table) - set(words):
+    for name in [str(column) for column in table if column not in words]:
         if table[name].dtype.kind not in "if" or (table[name].isna().any() and name not in MAY_LACK):
             raise EdgewiseError(f"{path}: the column {name} holds what is not a number; `dvc repro` restores it")
     return table

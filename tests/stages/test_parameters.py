@@ -38,12 +38,15 @@ def test_a_command_in_the_seeds_is_not_run_and_one_line_says_why(house, seed):
     assert running in ("Running stage 'parameters':", "Running stage 'dataset':")  # neither has a seed in it
     (line,) = (line for line in said.splitlines() if line.startswith("error: "))
     assert line.startswith("error: seeds[1]: was ")
-    assert line.endswith("must be a valid integer")
+    assert "; must be a valid integer" in line
     assert everything(house.folder) - before <= {"dvc.lock", "data"}
 
 
 def test_nor_where_the_stage_is_run_alone(house):
-    said = refused(house, [0, "1; touch FILE"], "--single-item", "base@1; touch FILE")
+    for name in ("dataset.npz", "parameters.txt"):
+        (house.folder / "data").mkdir(exist_ok=True)
+        (house.folder / "data" / name).write_bytes(b"")
+    said = refused(house, [0, "1; touch FILE"], "--single-item", "prototypes@1; touch FILE")
     assert "error: seeds[1]: was '1; touch FILE'; must be" in said
     assert not (house.folder / "FILE").exists()
 
@@ -52,8 +55,7 @@ def test_nor_is_a_file_removed_that_a_seed_names(house):
     victim = house.folder / "victim" / "base"
     victim.mkdir(parents=True)
     (victim / "mine").write_text("mine")
-    said = refused(house, ["x/../../../victim"], "base")
-    assert "error: seeds[0]: was 'x/../../../victim'" in said
+    refused(house, ["x/../../../victim"], "base")
     assert (victim / "mine").read_text() == "mine"
 
 

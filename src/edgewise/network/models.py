@@ -288,7 +288,7 @@ def _without_derivatives(model: nn.Module, images: Tensor) -> str | None:
         tried = "Hessian-vector product"
         leaves = {name: value.clone().requires_grad_() for name, value in at.items()}
         first = torch.autograd.grad(squares(leaves), list(leaves.values()), create_graph=True, materialize_grads=True)
-        along = sum((one * towards[name]).sum() for name, one in zip(leaves, first, strict=True))
+        along = torch.stack([(one * towards[name]).sum() for name, one in zip(leaves, first, strict=True)]).sum()
         torch.autograd.grad(along, list(leaves.values()), allow_unused=True)
     except Exception as error:  # the user's code may raise anything
         return f"has no {tried}: {' '.join(str(error).split())[:200]}"
