@@ -27,6 +27,7 @@ from edgewise.dynamics.edge import RULE_COLUMN, rule_window
 from edgewise.errors import EdgewiseError, ParameterError
 from edgewise.inference.claims import judge
 from edgewise.inference.claims_page import as_markdown, in_short
+from edgewise.inference.columns import columns_of
 from edgewise.inference.generalisation import CONDITIONS, Kind, evaluation_tables, ood_metrics, robustness_metrics
 from edgewise.inference.metrics import (
     control_metrics,
@@ -38,7 +39,7 @@ from edgewise.inference.metrics import (
 )
 from edgewise.inference.positions import geometry_tables
 from edgewise.inference.predictions import prediction_tables, theory_metrics
-from edgewise.inference.records import SeedRecords, Setting, columns_of, over_iterates, require_steps
+from edgewise.inference.records import SeedRecords, Setting, over_iterates, require_steps
 from edgewise.inference.series import series_tables
 from edgewise.params import Params
 from edgewise.states.optimizers import build_optimizer

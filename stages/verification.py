@@ -5,7 +5,7 @@ from edgewise.data.files import unpack
 from edgewise.data.groups import GROUPS
 from edgewise.errors import EdgewiseError
 from edgewise.inference.agreement import Recorded, differences
-from edgewise.inference.records import columns_of
+from edgewise.inference.columns import columns_of
 from edgewise.params import Params
 from edgewise.states.trajectory import checkpoint_at, manifest_of
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.files import Array
 from edgewise.dynamics.edge import Rule
 from edgewise.errors import EdgewiseError
@@ -86,28 +85,6 @@ class SeedRecords:
     def at_alpha(self, column: str) -> float:
         """A column of the control at onset, for the displacement of this run."""
         return float(self.control.loc[self.control["alpha"] == self.setting.alpha, column].iloc[0])
-
-
-#: What hessian.csv has of each group and stratum, as <quantity>_<name>.
-MEASURED = ("alignment", "curvature_influence", "gradient_norm", "gradient_probe", "label_probability", "coupling")
-
-
-def columns_of(table: str, names: Sequence[str]) -> list[str]:
-    """The columns that a table of a run must have; `names` are the groups and strata."""
-    step, pair = ["step", "time"], ["step", "time", "iterate"]
-    return {
-        "steps": [*step, "loss", "secant_sharpness", "oscillation", *(f"loss_{name}" for name in names)],
-        "hessian": [*pair, "sharpness", "centroid_correlation", *(f"{q}_{name}" for q in MEASURED for name in names)],
-        "decomposition": [*step, *(f"{q}_{name}" for q in ("centre_loss", "oscillation_cost") for name in names)],
-        "edge_flow": step,
-        "control": [
-            "alpha",
-            "iterate",
-            *(f"{q}_{d}" for q in ("alignment", "curvature_influence") for d in DIRECTIONS),
-        ],
-        "robustness": [*pair, "subset", "norm", "attack", "epsilon", "examples", "accuracy"],
-        "ood": [*pair, "shift", "strength", "examples", "loss", "accuracy"],
-    }[table]
 
 
 def require_steps(table: pd.DataFrame, steps: Sequence[int]) -> pd.DataFrame:
