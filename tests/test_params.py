@@ -1,16 +1,21 @@
 """params.yaml: one truth for the defaults, and one clear error for whatever is wrong."""
 
+import copy
+import json
+import math
 import re
 
 import pytest
 import yaml
 from conftest import assert_one_parameter_error
 from dvc.utils.serialize import load_yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewise.errors import EdgewiseError
 from edgewise.params import Params, Section, parse_params
+from edgewise.states.branches import legs, length
+from edgewise.states.optimizers import build_optimizer
 
 
 def test_params_yaml_holds_the_defaults(repository):
@@ -277,3 +282,56 @@ def test_any_text_is_parameters_or_an_edgewise_error(text):
         assert isinstance(parse_params(text), Params)
     except EdgewiseError as error:
         assert str(error)  # noqa: PT017 - most texts are an error, some are parameters
+
+
+#: What a value of params.yaml is changed to.
+OTHER_VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.sampled_from([0, -1, 2**32, 2**63, 2**64, 10**400]),
+    st.floats(),
+    st.text(max_size=20),
+    st.sampled_from(["1; touch FILE", "../../..", "\ud800", "\0", "${seeds}", "x" * 10_000]),
+    st.lists(st.one_of(st.integers(), st.floats(), st.text(max_size=3), st.none()), max_size=6),
+    st.dictionaries(st.text(max_size=5), st.integers(), max_size=3),
+)
+
+
+def paths_of(content: dict) -> list[tuple[str, ...]]:
+    return [
+        (key, *rest)
+        for key, value in content.items()
+        for rest in (paths_of(value) if isinstance(value, dict) else [()])
+    ]
+
+
+DEFAULTS = Params().model_dump(mode="json")
+
+
+@settings(max_examples=500)
+@given(st.lists(st.tuples(st.sampled_from(paths_of(DEFAULTS)), OTHER_VALUES), min_size=1, max_size=3))
+def test_changed_parameters_are_parameters_or_short_lines_that_name_them(changes):
+    """Each finite, and such that what is made of them at once can be made: lengths, legs, thresholds."""
+    content = copy.deepcopy(DEFAULTS)
+    for path, value in changes:
+        section = content
+        for key in path[:-1]:
+            section = section[key]
+        section[path[-1]] = value
+    text = json.dumps(content)  # JSON is YAML, and says nan and infinity in words
+    try:
+        params = parse_params(text)
+    except EdgewiseError as error:
+        lines = str(error).splitlines()
+        assert 1 <= len(lines) <= 11  # noqa: PT017
+        assert all(len(line) < 1000 and line.isprintable() for line in lines)  # noqa: PT017
+        assert not any("Traceback" in line for line in lines)  # noqa: PT017
+        return
+    assert parse_params(json.dumps(params.model_dump(mode="json"))) == params
+    for name in params.branches:
+        assert 0 < length(name, params.branch) <= 1_000_000
+        assert all(math.isfinite(leg.lr_factor) for leg in legs(name, params.branch))
+    threshold = build_optimizer(params.optimizer).stability_threshold
+    assert math.isfinite(threshold)
+    assert threshold > 0

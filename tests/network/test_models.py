@@ -150,6 +150,11 @@ def test_networks_train(name: str, normalisation: str, activation: str) -> None:
     assert np.isfinite([row["loss"] for row in rows]).all()
 
 
+def test_a_network_that_does_not_fit_into_the_memory_is_refused_before_it_is_made() -> None:
+    with pytest.raises(ParameterError, match=r"^model.width: was 65536; needs \d+\.\d GB of memory or more"):
+        build_model(params("mlp", width=65_536, depth=100), (3, 32, 32))
+
+
 # A network of one's own
 
 OWN = """

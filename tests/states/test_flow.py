@@ -8,6 +8,7 @@ import torch
 from scipy.linalg import expm
 from torch import Tensor
 
+from edgewise.errors import DivergenceError
 from edgewise.states.flow import GradientFlow
 from edgewise.states.optimizers import State
 
@@ -119,3 +120,14 @@ def test_a_step_in_single_precision_keeps_the_type_and_the_vectors_of_the_state(
     expected = expm(-hessian * 0.2) @ start.numpy()
     np.testing.assert_allclose(found.theta.numpy(), expected, atol=1e-3)
     assert flow.stability_threshold == float("inf")
+
+
+def test_where_the_integrator_gives_up_the_error_names_its_tolerance(start):
+    """A gradient that is a step: no substep is short enough to go over it with a small error."""
+
+    def cliff(theta: Tensor) -> Tensor:
+        return torch.where(theta > 0, 1e8, -1e8) * torch.ones_like(theta)
+
+    flow = GradientFlow(1.0, gradient=cliff, tolerance=1e-6)
+    with pytest.raises(DivergenceError, match=r"^branch.flow_tolerance: was 1e-06; .*beyond step 0"):
+        flow.step(State(start), cliff(start))
