@@ -9,12 +9,14 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
+from threadpoolctl import threadpool_limits
 
 from edgewise.data.files import MAY_LACK
 from edgewise.errors import EdgewiseError, ParameterError
@@ -57,6 +59,16 @@ def records_folder(seed: int, name: str) -> Path:
     return RECORDS / f"seed-{seed}" / name
 
 
+def dose(factor: float) -> str:
+    """The name of the run that leaves the edge by a factor of the step size, beside the branches."""
+    return f"dose-{factor}"
+
+
+def without(group: str) -> str:
+    """The name of the runs, of the model and real, in which a group is left out."""
+    return f"without-{group}"
+
+
 class Stopped(KeyboardInterrupt):
     """A signal asks the process to end."""
 
@@ -65,10 +77,14 @@ class Stopped(KeyboardInterrupt):
         self.status = 128 + number
 
 
-def stage(main: Callable[..., None], *arguments: str) -> None:
+def stage(
+    main: Callable[..., None], *arguments: str, shared: bool = False, writes: Callable[..., Path] | None = None
+) -> None:
     """Run a stage: check params.yaml and the command line, call `main(params, ...)`, and say errors in plain words.
 
-    `arguments` name the options beyond --params, each without its dashes: seed, branch or run, of those declared.
+    `arguments` name the options beyond --params, each without its dashes, of which params.yaml declares the values. A
+    `shared` stage runs in compute.ranks processes. `writes` gives the journal that a stage writes for these options; it
+    is locked.
     """
     parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="the parameter file")
@@ -81,13 +97,24 @@ def stage(main: Callable[..., None], *arguments: str) -> None:
     options = vars(parser.parse_args())
     try:
         params = parse_params(read(options.pop("params")))
-        main(params, **{name: declared(params, name, value) for name, value in options.items()})
+        options = {name: declared(params, name, value) for name, value in options.items()}
+        first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
+        with locked(writes(**options)) if writes and first else nullcontext():
+            if shared and params.compute.ranks > 1:
+                from edgewise.network.ranks import run_in_ranks
+
+                work = partial(_with_one_thread, main, params, **options)
+                run_in_ranks(work, params.compute.ranks, device_of(params))
+            else:
+                _with_one_thread(main, params, **options)
     except EdgewiseError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
         sys.exit(f"error: {error.filename or 'a file'}: {error.strerror or error}")
     except Stopped as stopped:
-        notes = getattr(stopped, "__notes__", ["nothing of this stage is written; the same command begins it again"])
+        notes = getattr(
+            stopped, "__notes__", ["the same command begins the stage again, or goes on from the last checkpoint"]
+        )
         print(f"stopped by {stopped}: {notes[0]}", file=sys.stderr)
         sys.exit(stopped.status)
 
@@ -98,15 +125,20 @@ def _stop(number: int, frame: "FrameType | None") -> None:
 
 def declared(params: Params, name: str, value: str) -> int | str:
     """An option of the command line, if params.yaml declares it."""
-    known: dict[str, Sequence[int | str]] = {
+    known: dict[str, Sequence[object]] = {
         "seed": params.seeds,
         "branch": params.branches,
         "run": ["base", *params.branches],
+        "model": params.theory.models,
+        "factor": params.branch.factors,
+        "group": params.theory.left_out,
+        "optimizer": params.sweep.optimizers,
+        "lr": params.sweep.step_sizes,
     }
-    allowed = {str(one): one for one in known[name]}
+    allowed = [str(one) for one in known[name]]
     if value not in allowed:
         raise ParameterError(f"--{name}", value, f"must be one that params.yaml declares: {', '.join(allowed)}")
-    return allowed[value]
+    return int(value) if name == "seed" else value
 
 
 @contextmanager
@@ -127,6 +159,21 @@ def locked(folder: Path) -> Iterator[None]:
     except Timeout as error:
         holder = path.read_text() if path.exists() else "another process"
         raise EdgewiseError(f"{folder}: is being written by {holder or 'another process'}; wait for it") from error
+
+
+def _with_one_thread(main: Callable[..., None], *arguments: Any, **options: Any) -> None:
+    """Call `main` with one thread for numpy's libraries: their last digits depend on it, and no parameter says it."""
+    with threadpool_limits(limits=1):
+        main(*arguments, **options)
+
+
+def device_of(params: Params) -> str:
+    """The kind of device that `compute.device` stands for on this machine, cpu or cuda."""
+    import torch
+
+    if params.compute.device != "auto":
+        return params.compute.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def read(path: Path) -> bytes:

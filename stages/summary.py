@@ -1,6 +1,6 @@
 """Compare the branches: who gains from the edge, over all seeds, and which claims of the paper hold."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,14 @@ from common import (
     METRICS,
     TABLES,
     checkpoints_folder,
+    dose,
     load,
     load_records,
     prototypes_file,
     read,
     records_folder,
     stage,
+    without,
     write_json,
 )
 from edgewise.data.displacement import DIRECTIONS
@@ -28,6 +30,8 @@ from edgewise.errors import EdgewiseError, ParameterError
 from edgewise.inference.claims import judge
 from edgewise.inference.claims_page import as_markdown, in_short
 from edgewise.inference.columns import columns_of
+from edgewise.inference.counterfactuals import counterfactual_metrics, counterfactual_tables
+from edgewise.inference.doses import dose_metrics, dose_tables
 from edgewise.inference.generalisation import CONDITIONS, Kind, evaluation_tables, ood_metrics, robustness_metrics
 from edgewise.inference.metrics import (
     control_metrics,
@@ -39,11 +43,14 @@ from edgewise.inference.metrics import (
 )
 from edgewise.inference.positions import geometry_tables
 from edgewise.inference.predictions import prediction_tables, theory_metrics
-from edgewise.inference.records import SeedRecords, Setting, over_iterates, require_steps
+from edgewise.inference.records import LeftOut, SeedRecords, Setting, over_iterates, require_steps
 from edgewise.inference.series import series_tables
+from edgewise.inference.step_sizes import FLOW, Sweep, SweepRun, sweep_metrics, sweep_tables
 from edgewise.params import Params
+from edgewise.states.branches import covering
 from edgewise.states.optimizers import build_optimizer
 from edgewise.states.trajectory import manifest_of
+from edgewise.theory.edge_flow import has_model
 
 
 def main(params: Params) -> None:
@@ -52,6 +59,7 @@ def main(params: Params) -> None:
     prototypes = {seed: load(prototypes_file(seed), Prototypes.from_bytes) for seed in params.seeds}
     data = {seed: grouped_data(dataset, chosen) for seed, chosen in prototypes.items()}
     seeds = {seed: load_seed(params, seed, prototypes[seed], data[seed]) for seed in params.seeds}
+    sweep = load_sweep(params)
     claims = judge(params, seeds)
 
     distances = [
@@ -60,12 +68,12 @@ def main(params: Params) -> None:
     metrics = {
         "claims": {"claims": claims},
         "control": control_metrics(seeds, *distances),
-        "edge": edge_metrics(seeds),
+        "edge": edge_metrics(seeds) | {"sweep": sweep_metrics(sweep)},
         "groups": group_metrics(seeds, prototypes, data),
         "ood": ood_metrics(seeds),
         "robustness": robustness_metrics(seeds),
         "selectivity": selectivity_metrics(seeds),
-        "theory": theory_metrics(seeds),
+        "theory": theory_metrics(seeds) | {"dose": dose_metrics(seeds), "left_out": counterfactual_metrics(seeds)},
     }
     metrics["summary"] = headline(metrics)
     for name, content in metrics.items():
@@ -73,18 +81,22 @@ def main(params: Params) -> None:
     counted = in_short(claims)
     (METRICS / "claims.md").write_text(as_markdown(claims, len(seeds), shared_in_words(metrics["groups"])))
     tables = geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds) | prediction_tables(seeds)
+    tables |= dose_tables(seeds) | counterfactual_tables(seeds) | sweep_tables(sweep)
     for name, table in tables.items():
         write_table(TABLES / f"{name}.csv", table)
     print(f"{METRICS / 'claims.md'}: {counted}")
 
 
 class VerifiedBranch(BaseModel, strict=True):
-    """How a branch differs from its partner at the state that they share; null where a difference is not a number."""
+    """How a branch differs from its partner at the state that they share; null where a difference is not a number.
 
-    parameters: float | None
+    Of a dose, which keeps no checkpoint, the losses alone are compared.
+    """
+
+    parameters: float | None = None
     losses: float | None
-    gradient_norms: float | None
-    gradient_directions: float | None
+    gradient_norms: float | None = None
+    gradient_directions: float | None = None
     passed: bool
 
 
@@ -105,7 +117,8 @@ def require_verified_branches(params: Params) -> None:
         fault = error.errors()[0]
         place = ".".join(map(str, fault["loc"])) or "the whole"
         raise EdgewiseError(f"{path}: damaged ({place}: {fault['msg']}); `dvc repro` restores it") from error
-    declared = {f"seed-{seed}/{branch}" for seed in params.seeds for branch in params.branches}
+    runs = (*params.branches, *map(dose, params.branch.factors))
+    declared = {f"seed-{seed}/{run}" for seed in params.seeds for run in runs}
     if missing := sorted(declared - set(found.branches)):
         raise EdgewiseError(f"{path}: does not have {', '.join(missing)}; `dvc repro` restores it")
     failed = {name: row for name, row in found.branches.items() if not row.passed}
@@ -133,23 +146,35 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
     manifests = {run: manifest_of(checkpoints_folder(seed, run)) for run in ("base", *params.branches)}
     t_star = manifests["base"].all_steps()[-1]
     train, strata = data.train, prototypes.strata
+    tracked = (*GROUPS, *strata)
     natural = train.group == NATURAL
     distances = {group: train.distance[train.group == group] for group in GROUPS}
     distances |= {name: train.distance[natural][prototypes.stratum == i] for i, name in enumerate(strata)}
 
-    def table(run: str, name: str, check: Callable[[pd.DataFrame], pd.DataFrame], *words: str) -> pd.DataFrame:
+    def table(
+        run: str, name: str, check: Callable[[pd.DataFrame], pd.DataFrame], *words: str, names: Sequence[str] = tracked
+    ) -> pd.DataFrame:
         """A table of a run, with all its rows."""
         path = records_folder(seed, run) / f"{name}.csv"
-        found = load_records(path, columns_of(name, (*GROUPS, *strata)), words)
+        found = load_records(path, columns_of(name, names), words)
         try:
             return check(found)
         except EdgewiseError as error:
             raise EdgewiseError(f"{path}: {error}; `dvc repro` restores it") from error
 
+    def stepwise(run: str, name: str, count: int, names: Sequence[str] = tracked) -> pd.DataFrame:
+        """A table with a row for each of so many steps from onset on."""
+        return table(run, name, lambda found: require_steps(found, range(t_star, t_star + count)), names=names)
+
+    def predicted(run: str, name: str, steps: int, names: Sequence[str] = tracked) -> pd.DataFrame:
+        """What a model predicts; where there is none, or it diverged, one row without losses."""
+        found = table(run, name, lambda found: found, names=())
+        return stepwise(run, name, steps, names) if "loss" in found else found
+
     def steps(run: str) -> pd.DataFrame:
-        legs = manifests[run].legs
-        first, last = (t_star, t_star + legs[-1].end) if legs else (0, t_star)
-        return table(run, "steps", lambda found: require_steps(found, range(first, last + 1)))
+        if run == "base":
+            return table(run, "steps", lambda found: require_steps(found, range(t_star + 1)))
+        return stepwise(run, "steps", manifests[run].legs[-1].end + 1)
 
     def hessian(run: str) -> pd.DataFrame:
         return table(run, "hessian", lambda found: over_iterates(found, ["step"], manifests[run].all_steps()))
@@ -158,8 +183,19 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
         keys, evaluated = ["step", *words, CONDITIONS[kind][-1]], manifests[branch].every(every)
         return table(branch, kind, lambda found: over_iterates(found, keys, evaluated), *words)
 
+    def left_out(group: str) -> LeftOut:
+        run, others = without(group), [name for name in tracked if name != group]
+        return LeftOut(
+            at_centre=predicted(run, "at_centre", params.branch.steps),
+            removed_predicted=predicted(run, "removed_predicted", params.branch.steps, others),
+            removed=stepwise(run, "removed", params.branch.steps + 1, others),
+        )
+
     measured = manifests["baseline"].all_steps()
     alphas = {*params.control.alphas, params.alpha}
+    factors = params.branch.factors
+    lengths = {factor: covering(factor, params.branch) for factor in (params.branch.exit_factor, *factors)}
+    away = {params.branch.exit_factor: "exit", **{factor: dose(factor) for factor in factors}}
     return SeedRecords(
         setting=Setting(
             rule=params.edge.rule,
@@ -168,6 +204,9 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
             windows={rule: rule_window(rule, optimizer) for rule in RULE_COLUMN},
             time_per_step=optimizer.time_per_step,
             threshold=optimizer.stability_threshold,
+            exit_factor=params.branch.exit_factor,
+            optimizer=params.optimizer.name,
+            has_model=has_model(optimizer),
             exit_threshold=optimizer.with_lr(params.branch.exit_factor * optimizer.lr).stability_threshold,
             sharpness_every=params.edge.sharpness_every,
             enter_step=params.branch.enter_step,
@@ -180,7 +219,11 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
         median_distance={name: float(np.median(some)) for name, some in distances.items()},
         shared=prototypes.shared(),
         decomposition=table("baseline", "decomposition", lambda found: require_steps(found, measured)),
-        edge_flow=table("base", "edge_flow", lambda found: require_steps(found, range(t_star, t_star + len(found)))),
+        kinks=table("baseline", "kinks", lambda found: require_steps(found, [measured[-1]] * len(found))),
+        predictions={model: predicted(model, "prediction", params.branch.steps) for model in params.theory.models},
+        doses={factor: stepwise(dose(factor), "steps", lengths[factor] + 1) for factor in factors},
+        edge_flow_away={factor: predicted(run, "edge_flow", lengths[factor]) for factor, run in away.items()},
+        left_out={group: left_out(group) for group in params.theory.left_out},
         control=table("base", "control", lambda found: over_iterates(found, ["alpha"], alphas)),
         robustness={
             branch: unseen(branch, "robustness", params.robustness.every, "norm", "subset", "attack")
@@ -188,6 +231,35 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
         },
         ood={branch: unseen(branch, "ood", params.ood.every, "shift") for branch in params.branches},
     )
+
+
+def load_sweep(params: Params) -> Sweep:
+    """The records of the sweep's runs, gradient flow first; empty without one."""
+    sweep = params.sweep
+    if not sweep.seeds:
+        return {}
+    about: dict[str, tuple[str, float, float]] = {FLOW: (FLOW, np.nan, np.inf)}
+    for run, (name, lr) in sweep.runs.items():
+        optimizer = build_optimizer(params.optimizer.model_copy(update={"name": name, "lr": lr}))
+        about[run] = (name, lr, optimizer.stability_threshold)
+    return {
+        run: SweepRun(
+            *facts,
+            times=np.linspace(0, sweep.time, sweep.measurements + 1),
+            steps={seed: sweep_steps(seed, run) for seed in sweep.seeds},
+        )
+        for run, facts in about.items()
+    }
+
+
+def sweep_steps(seed: int, run: str) -> pd.DataFrame:
+    """The step records of a run of the sweep."""
+    path = records_folder(seed, f"sweep-{run}") / "steps.csv"
+    found = load_records(path, columns_of("sweep", ()))
+    try:
+        return require_steps(found, range(len(found)))
+    except EdgewiseError as error:
+        raise EdgewiseError(f"{path}: {error}; `dvc repro` restores it") from error
 
 
 def load_examples(seed: int, run: str, steps: list[int]) -> dict[str, Array]:

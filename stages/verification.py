@@ -1,10 +1,12 @@
 """Did the branches start from one state? What different processes recorded of it is compared."""
 
-from common import METRICS, checkpoints_folder, load, load_records, records_folder, stage, write_json
+import pandas as pd
+
+from common import METRICS, checkpoints_folder, dose, load, load_records, records_folder, stage, write_json
 from edgewise.data.files import unpack
 from edgewise.data.groups import GROUPS
 from edgewise.errors import EdgewiseError
-from edgewise.inference.agreement import Recorded, differences
+from edgewise.inference.agreement import Recorded, difference_of_losses, differences
 from edgewise.inference.columns import columns_of
 from edgewise.params import Params
 from edgewise.states.trajectory import checkpoint_at, manifest_of
@@ -30,6 +32,11 @@ def main(params: Params) -> None:
                 **found,
                 "passed": all(value <= tolerance for value in found.values()),
             }
+        for factor in params.branch.factors:
+            first, onset = (rows_at(seed, run, "steps", t_star).iloc[0] for run in (dose(factor), "base"))
+            apart = difference_of_losses(first, onset)
+            about = {"partner": "base", "step": t_star, "losses": apart, "passed": apart <= tolerance}
+            table[f"seed-{seed}/{dose(factor)}"] = about
     passed = all(row["passed"] for row in table.values())
     write_json(METRICS / "verification.json", {"passed": passed, "tolerance": tolerance, "branches": table})
 
@@ -37,15 +44,17 @@ def main(params: Params) -> None:
 def recorded(seed: int, run: str, step: int) -> Recorded:
     """What a run kept and recorded of the state at a step."""
     vectors, _ = load(checkpoint_at(checkpoints_folder(seed, run), step), unpack)
-    at_step = []
-    for name in ("steps", "hessian"):
-        path = records_folder(seed, run) / f"{name}.csv"
-        table = load_records(path, columns_of(name, GROUPS))
-        at_step.append(table[table["step"] == step])
-        if len(at_step[-1]) != ROWS[name]:
-            raise EdgewiseError(f"{path}: does not have step {step} {ROWS[name]} times; `dvc repro` restores it")
-    steps, hessian = at_step
-    return Recorded(vectors, steps.iloc[0], hessian)
+    return Recorded(vectors, rows_at(seed, run, "steps", step).iloc[0], rows_at(seed, run, "hessian", step))
+
+
+def rows_at(seed: int, run: str, name: str, step: int) -> pd.DataFrame:
+    """What a table of a run has of a step."""
+    path = records_folder(seed, run) / f"{name}.csv"
+    table = load_records(path, columns_of(name, GROUPS))
+    found = table[table["step"] == step]
+    if len(found) != ROWS[name]:
+        raise EdgewiseError(f"{path}: rows are missing or doubled: of step {step}; `dvc repro` restores it")
+    return found
 
 
 if __name__ == "__main__":

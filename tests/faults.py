@@ -62,7 +62,7 @@ STAGES: list[tuple[Callable[..., None], list[str], list[str]]] = [
     (base.main, ["seed"], SEED),
     (strengths.main, ["seed"], SEED),
     (control.main, ["seed"], SEED),
-    (prediction.main, ["seed"], SEED),
+    (prediction.main, ["seed", "model"], [*SEED, "--model", "edge_flow"]),
     (hessian.main, ["seed", "run"], [*SEED, "--run", "base"]),
     *((branch.main, ["seed", "branch"], [*SEED, "--branch", name]) for name in BRANCHES),
     *((hessian.main, ["seed", "run"], [*SEED, "--run", name]) for name in BRANCHES),

@@ -60,6 +60,22 @@ def test_params_yaml_names_every_parameter(repository):
         ("prototypes: {candidates: 500}", "prototypes.candidates", "500", "at most the 200 training images of a class"),
         ("prototypes: {clusters: 201}", "prototypes.clusters", "201", "at most the 200"),
         (f"branch: {{steps: {10**400}}}", "branch.steps", "10000", "less than or equal to 1000000"),
+        ("sweep: {seeds: [7]}", "sweep.seeds", "[7]", "`seeds` [0, 1, 2, 3, 4], [7] are not"),
+        ("sweep: {seeds: [1, 1]}", "sweep.seeds", "[1, 1]", "not repeat [1]"),
+        ("sweep: {optimizers: [adam]}", "sweep.optimizers[0]", "'adam'", "'gd', 'momentum' or 'nesterov'"),
+        ("sweep: {optimizers: []}", "sweep.optimizers", "[]", "at least 1 item"),
+        ("sweep: {step_sizes: []}", "sweep.step_sizes", "[]", "at least 1 item"),
+        ("sweep: {step_sizes: [0.1, 0.1]}", "sweep.step_sizes", "[0.1, 0.1]", "not repeat [0.1]"),
+        ("sweep: {step_sizes: [0.1, 0]}", "sweep.step_sizes[1]", "0", "greater than or equal to 0.000000001"),
+        ("sweep: {step_sizes: [large]}", "sweep.step_sizes[0]", "'large'", "number"),
+        ("sweep: {time: 0}", "sweep.time", "0", "greater than 0"),
+        ("sweep: {measurements: 7}", "sweep.measurements", "7", "greater than or equal to 8"),
+        (
+            "{optimizer: {weight_decay: 10}, sweep: {step_sizes: [0.01, 0.2]}}",
+            "sweep.step_sizes",
+            "[0.01, 0.2]",
+            "below 1 / optimizer.weight_decay = 0.1",
+        ),
         ("prototypes: {strata: 0}", "prototypes.strata", "0", "greater than or equal to 1"),
         ("prototypes: {strata: 21}", "prototypes.strata", "21", "less than or equal to 20"),
         (
@@ -96,7 +112,50 @@ def test_params_yaml_names_every_parameter(repository):
             "'exit_factor': 0.0001",
             "steps (200) / exit_factor (0.0001) must be at most 1000000",
         ),
+        (
+            "branch: {factors: [0.5, 0.0001]}",
+            "branch",
+            "'factors': [0.5, 0.0001]",
+            "/ factors (0.0001) must be at most",
+        ),
+        ("branch: {factors: [0.5, 1.0]}", "branch.factors[1]", "1.0", "less than 1"),
+        ("branch: {factors: [0.5, 0]}", "branch.factors[1]", "0", "greater than or equal to 0.000001"),
+        ("branch: {factors: [0.5, 0.5]}", "branch.factors", "[0.5, 0.5]", "must not repeat [0.5]"),
+        ("branch: {factors: [0.5, 0.25]}", "branch.factors", "[0.5, 0.25]", "must not hold exit_factor"),
+        ("branch: {factors: 0.5}", "branch.factors", "0.5", "list"),
+        ("theory: {left_out: [natural]}", "theory.left_out[0]", "'natural'", "'inlier'"),
+        ("theory: {left_out: [inlier, inlier]}", "theory.left_out", "['inlier', 'inlier']", "must not repeat"),
         ("{branches: [baseline, exit, flow], optimizer: {name: adam}}", "branches", "'flow'", "not the limit of adam"),
+        ("theory: {models: []}", "theory.models", "[]", "at least 1"),
+        ("theory: {models: [rod_flow]}", "theory.models[0]", "'rod_flow'", "'central_flow'"),
+        ("theory: {models: [cubic, cubic]}", "theory.models", "['cubic', 'cubic']", "must not repeat ['cubic']"),
+        (
+            "{model: {activation: tanh}, theory: {models: [central_flow], substeps: 1}}",
+            "theory.substeps",
+            "1",
+            "at least 2 for central_flow",
+        ),
+        ("{optimizer: {name: adam}, theory: {models: [gradient_flow]}}", "theory.models", "'gradient_flow'", "of adam"),
+        (
+            "{optimizer: {name: sgd}, model: {activation: tanh}, theory: {models: [edge_flow, cubic]}}",
+            "theory.models",
+            "'cubic'",
+            "cubic must be left out: of gradient descent (gd) alone, not of sgd",
+        ),
+        *(
+            (
+                f"{{model: {{{network}}}, theory: {{models: [edge_flow, constrained, central_flow]}}}}",
+                "theory.models",
+                "'central_flow'",
+                "constrained and central_flow must be left out: the gradient of the sharpness misses the kinks of "
+                + of,
+            )
+            for network, of in (
+                ("activation: relu", "relu"),
+                ("activation: elu", "elu"),
+                ("name: cnn, activation: tanh", "the max-pooling of cnn"),
+            )
+        ),
         ("branch: {exit_factor: 1.0}", "branch.exit_factor", "1.0", "less than 1"),
         ("branch: {exit_factor: 0}", "branch.exit_factor", "0", "greater than or equal to 0.000001"),
         ("branch: {steps: 10}", "branch", "'steps': 10", "checkpoint_every (25) must be at most steps (10)"),
@@ -335,3 +394,15 @@ def test_changed_parameters_are_parameters_or_short_lines_that_name_them(changes
     threshold = build_optimizer(params.optimizer).stability_threshold
     assert math.isfinite(threshold)
     assert threshold > 0
+
+
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "silu"])
+def test_smooth_networks_have_every_model_of_the_edge(activation):
+    models = ["edge_flow", "gradient_flow", "cubic", "constrained", "central_flow"]
+    assert (
+        parse_params(f"{{model: {{activation: {activation}}}, theory: {{models: {models}}}}}").theory.models == models
+    )
+
+
+def test_edge_flow_and_gradient_flow_need_no_smooth_network():
+    assert parse_params("theory: {models: [gradient_flow, edge_flow]}").model.activation == "relu"

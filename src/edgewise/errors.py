@@ -18,7 +18,14 @@ def shown(value: object) -> str:
 
 
 class EdgewiseError(Exception):
-    """Something the user can mend; the message says what was wrong and what is allowed."""
+    """Something the user can mend; the message says what was wrong and what is allowed.
+
+    Attributes
+    ----------
+    exit_status : of a command that ends with it
+    """
+
+    exit_status = 1
 
 
 class ParameterError(EdgewiseError):

@@ -34,7 +34,11 @@ def _must_be_printable(text: str) -> str:
 
 
 # Upper limits lie far beyond what is of use: they keep every number finite, and a slip from filling the machine.
-Positive = Annotated[float, Field(gt=0, le=1e6)]
+StepSize = Annotated[float, Field(ge=1e-9, le=1e6)]
+#: As it stands in params.yaml, integer or not.
+PositiveNumber = Annotated[int | float, Field(ge=1e-9, le=1e6)]
+#: On a step size.
+Factor = Annotated[float, Field(ge=1e-6, lt=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 #: Of numpy's, scikit-learn's and torch's generators.
@@ -51,6 +55,14 @@ def _must_ascend(values: list[float], falling: bool = False) -> list[float]:
     if values != sorted(set(values), reverse=falling):
         raise ValueError(f"must {'descend' if falling else 'ascend'}, without repeats")
     return values
+
+
+def _must_differ(items: list[Any]) -> list[Any]:
+    """`items`, if no two are equal."""
+    repeated = sorted({item for item in items if items.count(item) > 1})
+    if repeated:
+        raise ValueError(f"must not repeat {repeated}")
+    return items
 
 
 class Section(BaseModel):
@@ -163,7 +175,7 @@ class OptimizerParams(Section):
     #: momentum is the heavy ball; adam, with weight_decay, is AdamW.
     name: Literal["gd", "momentum", "nesterov", "sgd", "adam"] = "gd"
     #: Step size.
-    lr: Annotated[float, Field(ge=1e-9, le=1e6)] = 0.04
+    lr: StepSize = 0.04
     #: beta of momentum and nesterov.
     momentum: Fraction = 0.9
     #: Examples a mini-batch, for sgd.
@@ -200,13 +212,26 @@ class BranchParams(Section):
     #: Of the baseline. A branch with a smaller step size takes as many more as it needs to cover the same time.
     steps: Annotated[int, Field(ge=8, le=1_000_000)] = 200
     #: Factor on the step size in the exit branch.
-    exit_factor: Annotated[float, Field(ge=1e-6, lt=1)] = 0.25
+    exit_factor: Factor = 0.25
+    #: Further factors on the step size, a run from onset each: the doses beside exit_factor.
+    factors: Annotated[list[Factor], Field(max_length=100)] = []
     #: Steps that the enter branch goes along the exit branch before its step size is restored.
     enter_step: Count = 100
     #: Error of the flow branch's integrator, relative to the distance covered in the time of one step.
     flow_tolerance: Annotated[float, Field(ge=1e-6, lt=1)] = 1e-2
     #: Steps from one checkpoint to the next, and the training time from one to the next in steps of the baseline.
     checkpoint_every: Count = 25
+
+    @field_validator("factors")
+    @classmethod
+    def _no_repeats(cls, factors: list[float]) -> list[float]:
+        return _must_differ(factors)
+
+    @model_validator(mode="after")
+    def _exit_is_a_dose_already(self) -> Self:
+        if self.exit_factor in self.factors:
+            raise ParameterError("branch.factors", self.factors, "must not hold exit_factor, which is always a dose")
+        return self
 
     @model_validator(mode="after")
     def _spacing_fits(self) -> Self:
@@ -215,20 +240,63 @@ class BranchParams(Section):
         return self
 
     @model_validator(mode="after")
-    def _exit_ends(self) -> Self:
-        if self.steps > 1_000_000 * self.exit_factor:
-            raise ValueError(
-                f"steps ({self.steps}) / exit_factor ({self.exit_factor}) must be at most 1000000, the steps of the"
-                " exit branch"
-            )
+    def _every_branch_ends(self) -> Self:
+        for name, factor in (("exit_factor", self.exit_factor), *(("factors", factor) for factor in self.factors)):
+            if self.steps > 1_000_000 * factor:
+                raise ValueError(f"steps ({self.steps}) / {name} ({factor}) must be at most 1000000 steps")
         return self
 
 
 class TheoryParams(Section):
-    """The model of the edge that predicts who gains."""
+    """The models of the edge that predict who gains."""
 
-    #: Substeps of edge flow for a step of gradient descent.
+    #: edge_flow; gradient_flow, which has no edge; and, for smooth networks trained by gradient descent: cubic, the
+    #: model of Damian et al. 2023; constrained, gradient flow below the threshold; central_flow of Cohen et al. 2025.
+    models: Annotated[
+        list[Literal["edge_flow", "gradient_flow", "cubic", "constrained", "central_flow"]], Field(min_length=1)
+    ] = ["edge_flow"]
+    #: Substeps of a model for a step of the optimiser.
     substeps: Annotated[int, Field(ge=1, le=100)] = 2
+    #: Groups that are left out, one at a time, of what drives the oscillation: who pays for whom.
+    left_out: list[Literal["inlier", "boundary", "output_outlier", "input_outlier"]] = []
+
+    @field_validator("models", "left_out")
+    @classmethod
+    def _no_repeats(cls, items: list[Any]) -> list[Any]:
+        return _must_differ(items)
+
+    @model_validator(mode="after")
+    def _euler_is_stable(self) -> Self:
+        if "central_flow" in self.models and self.substeps < 2:
+            raise ParameterError(
+                "theory.substeps", self.substeps, "must be at least 2 for central_flow, whose steps would oscillate"
+            )
+        return self
+
+
+class SweepParams(Section):
+    """Step sizes and optimisers side by side, from the initialisation, beside gradient flow (Cohen et al. 2021)."""
+
+    #: Those of `Params.seeds` whose initialisation is trained from; with none, there is no sweep.
+    seeds: Annotated[list[Seed], Field(max_length=1000)] = []
+    #: Each is run at each of the step sizes.
+    optimizers: Annotated[list[Literal["gd", "momentum", "nesterov"]], Field(min_length=1)] = ["gd"]
+    #: DVC names the runs by what stands in params.yaml.
+    step_sizes: Annotated[list[PositiveNumber], Field(min_length=1, max_length=100)] = [0.03, 0.04, 0.05, 0.06, 0.08]
+    #: Training time of every run.
+    time: Annotated[float, Field(gt=0, le=1e6)] = 12.0
+    #: The sharpness, and the distance from gradient flow, are measured at so many regular times.
+    measurements: Annotated[int, Field(ge=8, le=100_000)] = 24
+
+    @field_validator("seeds", "optimizers", "step_sizes")
+    @classmethod
+    def _no_repeats(cls, items: list[Any]) -> list[Any]:
+        return _must_differ(items)
+
+    @property
+    def runs(self) -> dict[str, tuple[str, float]]:
+        """The optimiser and the step size of each run, by the run's name; gradient flow is not among them."""
+        return {f"{name}-{lr}": (name, lr) for name in self.optimizers for lr in self.step_sizes}
 
 
 class HessianParams(Section):
@@ -328,6 +396,11 @@ class ComputeParams(Section):
     dtype: Literal["float32", "float64"] = "float32"
     #: Examples worked on at once; memory grows with it, results do not change beyond rounding.
     chunk_size: Count = 16384
+    #: CPU threads of a stage; the sixth digit changes with them. With 1, as many stages run side by side as there are
+    #: cores (`edgewise repro`).
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    #: Processes that share the examples in the stages that train and measure; on a GPU each where there are GPUs.
+    ranks: Annotated[int, Field(ge=1, le=1024)] = 1
 
 
 class Params(Section):
@@ -353,6 +426,7 @@ class Params(Section):
     branch: BranchParams = BranchParams()
     hessian: HessianParams = HessianParams()
     theory: TheoryParams = TheoryParams()
+    sweep: SweepParams = SweepParams()
     control: ControlParams = ControlParams()
     robustness: RobustnessParams = RobustnessParams()
     ood: OodParams = OodParams()
@@ -361,10 +435,7 @@ class Params(Section):
     @field_validator("seeds", "branches")
     @classmethod
     def _no_repeats(cls, items: list[Any]) -> list[Any]:
-        repeated = sorted({item for item in items if items.count(item) > 1})
-        if repeated:
-            raise ValueError(f"must not repeat {repeated}")
-        return items
+        return _must_differ(items)
 
     @field_validator("branches")
     @classmethod
@@ -392,6 +463,39 @@ class Params(Section):
     def _flow_has_a_limit(self) -> Self:
         if "flow" in self.branches and self.optimizer.name == "adam":
             raise ParameterError("branches", self.branches, "gradient flow is not the limit of adam: leave out 'flow'")
+        return self
+
+    @model_validator(mode="after")
+    def _models_exist(self) -> Self:
+        models = self.theory.models
+        if "gradient_flow" in models and self.optimizer.name == "adam":
+            raise ParameterError("theory.models", models, "gradient flow is not the limit of adam")
+        of_the_sharpness = [name for name in models if name in ("cubic", "constrained", "central_flow")]
+        if not of_the_sharpness:
+            return self
+        which = f"{' and '.join(of_the_sharpness)} must be left out:"
+        if self.optimizer.name != "gd":
+            raise ParameterError(
+                "theory.models", models, f"{which} of gradient descent (gd) alone, not of {self.optimizer.name}"
+            )
+        kinks = "the max-pooling of cnn" if self.model.name == "cnn" else self.model.activation
+        if self.model.name == "cnn" or self.model.activation in ("relu", "elu"):
+            raise ParameterError(
+                "theory.models",
+                models,
+                f"{which} the gradient of the sharpness misses the kinks of {kinks}; smooth are mlp and resnet with"
+                " tanh, gelu or silu",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sweep_fits(self) -> Self:
+        if foreign := sorted(set(self.sweep.seeds) - set(self.seeds)):
+            raise ParameterError("sweep.seeds", self.sweep.seeds, f"must be of `seeds` {self.seeds}, {foreign} are not")
+        largest = max(self.sweep.step_sizes)
+        if largest * self.optimizer.weight_decay >= 1:
+            allowed = f"must be below 1 / optimizer.weight_decay = {1 / self.optimizer.weight_decay:g}"
+            raise ParameterError("sweep.step_sizes", self.sweep.step_sizes, allowed)
         return self
 
     @model_validator(mode="after")
@@ -451,7 +555,9 @@ def _describe(fault: Any) -> tuple[str, str]:
     for part in fault["loc"]:
         if isinstance(part, int):
             names[-1:] = [f"{names[-1]}[{part}]"] if names else [str(part)]
-        elif unknown or not (part in ("int", "str") or "[" in part):  # those say which of its types a value is not of
+        elif unknown or not (
+            part in ("int", "float", "str") or "[" in part
+        ):  # those say which of its types a value is not of
             names.append(part if part.isprintable() and len(part) <= 80 else shown(part))
     name = ".".join(names) or "params.yaml"
     if unknown:

@@ -9,6 +9,7 @@ from edgewise.data.groups import GROUPS, NATURAL
 SETTING = "digits, classes 3 / 5, n = 200, MSE, α = 3"
 PREFIXES = {"exit": "", "enter": "enter_", "flow": "flow_"}  # of the columns of Δℓ
 STRATA = ("class0_q1", "class0_q2", "class1_q1", "class1_q2")
+MODELS = ("edge_flow", "cubic", "central_flow")
 ALL_BRANCHES = ("baseline", "exit", "enter", "flow")
 
 
@@ -68,8 +69,22 @@ def made_up_tables(seeds, branches=("baseline", "exit")):
     )
     sides = [f"{side}_{group}" for side in ("measured", "predicted") for group in GROUPS]
     tables["prediction"] = with_bounds([*sides, "error"], since, seeds)
+    tables["dose"] = with_bounds(sides, pd.Index([0.1, 0.25, 0.9], name="factor"), seeds)
+    left_out = pd.Index(["inlier", "output_outlier"], name="left_out")
+    tables["counterfactuals"] = with_bounds(GROUPS, left_out, seeds) / 1000
+    tables["removed"] = tables["predicted_gains"].assign(removed="inlier")
+    curves = [f"{kind}_{model}" for kind in ("sharpness", "distance") for model in MODELS]
+    tables["models"] = with_bounds([*curves, "sharpness_measured"], since, seeds)
+    tables["models"].loc[1::2, ["sharpness_measured", *(f"distance_{model}" for model in MODELS)]] = np.nan
+    tables["models_gains"] = pd.concat(
+        [tables["predicted_gains"].reset_index().assign(model=model) for model in MODELS]
+    ).set_index("model")
     parts = [f"{part}_{group}" for part in ("delta", "path", "oscillation") for group in GROUPS]
     tables["decomposition"] = with_bounds(parts, since[::3], seeds)
+    lengths = pd.Index([0.0, 0.01, 0.1, 1.0, 3.0], name="relative_length")
+    ratios = ["sharpness_ratio_iterates", "sharpness_ratio_centre", "curvature_ratio"]
+    tables["kinks"] = with_bounds(ratios, lengths, seeds)
+    tables |= made_up_sweep(seeds)
     tables["control"] = with_bounds(controls, steps, seeds)
     tables["control_alpha"] = with_bounds(
         [*controls, "alignment_chance", "alignment_null", "curvature_influence_null"], alphas, seeds
@@ -98,3 +113,19 @@ def made_up_tables(seeds, branches=("baseline", "exit")):
     places = {"label": np.tile([0, 1], 14), "along": rng.uniform(-3, 3, 28), "away": rng.uniform(0, 3, 28)}
     tables["taxonomy"] = pd.DataFrame(places, index=pd.Index(np.repeat(names, 4), name="group"))
     return tables
+
+
+def made_up_sweep(seeds, optimizers=("gd", "momentum", "nesterov")):
+    """The tables of a sweep; the largest step size parts from the flow, and the smallest never comes to its edge."""
+    sizes = (0.02, 0.04, 0.08)
+    runs = {f"{name}-{lr}": (name, lr, 0.02 / lr) for name in optimizers for lr in sizes}
+    over_time = []
+    for run, (name, lr, threshold) in {"flow": ("flow", np.nan, np.inf), **runs}.items():
+        rows = with_bounds(["sharpness", "flow_distance"], pd.Index(np.linspace(0, 4, 9), name="time"), seeds)
+        about = {"run": run, "optimizer": name, "step_size": lr, "stability_threshold": threshold}
+        over_time.append(rows.reset_index().assign(**about))
+    columns = ["onset_secant", "parting", "sharpness_ratio", "secant_sharpness_ratio"]
+    moments = with_bounds(columns, pd.Index(list(runs), name="run"), seeds)
+    moments[["optimizer", "step_size", "stability_threshold"]] = list(runs.values())
+    moments.loc[moments["step_size"] == 0.02, columns] = np.nan
+    return {"sweep": pd.concat(over_time).set_index("run"), "sweep_moments": moments}

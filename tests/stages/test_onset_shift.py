@@ -14,6 +14,7 @@ import base
 import branch
 import control
 import dataset
+import dose_prediction
 import hessian
 import ood
 import prediction
@@ -55,7 +56,8 @@ def verdicts(params: Params) -> dict[str, str]:
         for name in ("base", *params.branches):
             hessian.main(params, seed, name)
         control.main(params, seed)
-        prediction.main(params, seed)
+        prediction.main(params, seed, "edge_flow")
+        dose_prediction.main(params, seed, "exit", str(params.branch.exit_factor))
     strengths.main(params, params.seeds[0])
     for seed in params.seeds:
         for name in params.branches:

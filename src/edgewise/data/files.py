@@ -21,14 +21,19 @@ from edgewise.errors import EdgewiseError, ParameterError
 Array = npt.NDArray[Any]
 Row = dict[str, float]
 
-#: How the name of a file ends while it is written. DVC does not see it, whatever became of the process.
-UNFINISHED = ".writing"
+#: How the name of a file ends while it is written, and of a folder of checkpoints. DVC sees neither, whatever became of
+#: the process.
+UNFINISHED, PUBLISHING = ".writing", ".publishing"
 
 #: Columns of records that have no number in some rows; all others have one in every row.
 MAY_LACK = (
     "secant_sharpness",
     "oscillation",
     "sharpness",
+    "distance",
+    "covered",
+    "flow_distance",
+    "flow_travelled",
     "centroid_correlation",
     "centroid_correlation_low",
     "centroid_correlation_high",

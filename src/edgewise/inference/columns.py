@@ -15,7 +15,12 @@ def columns_of(table: str, names: Sequence[str]) -> list[str]:
         "steps": [*step, "loss", "secant_sharpness", "oscillation", *(f"loss_{name}" for name in names)],
         "hessian": [*pair, "sharpness", "centroid_correlation", *(f"{q}_{name}" for q in MEASURED for name in names)],
         "decomposition": [*step, *(f"{q}_{name}" for q in ("centre_loss", "oscillation_cost") for name in names)],
-        "edge_flow": step,
+        "removed": [*step, "loss", *(f"loss_{name}" for name in names)],
+        "sweep": [*step, "loss", "secant_sharpness", "oscillation", "sharpness", "flow_distance", "flow_travelled"],
+        "kinks": [*step, "relative_length", "length", "curvature", "sharpness_iterates", "sharpness_centre"],
+        **dict.fromkeys(
+            ("prediction", "edge_flow", "at_centre", "removed_predicted"), [*step, *(f"loss_{name}" for name in names)]
+        ),
         "control": [
             "alpha",
             "iterate",

@@ -18,7 +18,10 @@ from edgewise.plotting.style import (
     EXAMPLE_ALIGNMENT_LABEL,
     GREY,
     INFLUENCE_LABEL,
+    MODEL_STYLES,
     RULE_COLOR,
+    STEPS_LABEL,
+    THRESHOLD_COLOR,
     Captions,
     CurveStyle,
     Tables,
@@ -106,7 +109,7 @@ def _squared_panel(panel: Axes, table: pd.DataFrame, column: str, title: str) ->
 def _signed_panel(panel: Axes, table: pd.DataFrame) -> None:
     """Draw gains against the signed coupling before onset; shaded where a positive coupling means a gain."""
     column, gain = "coupling_over_step", table["gain_time"]
-    _draw_named(panel, table, column, "gain_time")
+    draw_named(panel, table, column, "gain_time")
     # Linear as far as half of the points lie, so that those near zero have room.
     typical = float(table[column].abs().median()) or 1.0
     panel.set_xscale("symlog", linthresh=10 ** np.floor(np.log10(typical)))
@@ -137,7 +140,7 @@ def selector(tables: Tables, captions: Captions) -> Figure:
     figure, panels = new_figure((1, 2), title, caption, entries, panel_size=(5.5, 4.4))
     for panel, held in zip(panels[0], ("step", "time"), strict=True):
         gain = f"gain_{held}"
-        _draw_named(panel, table, "curvature_influence", gain)
+        draw_named(panel, table, "curvature_influence", gain)
         panel.axhline(0, color=RULE_COLOR, linewidth=1, zorder=1.5)
         found = []
         for kind, words in (("group", "groups"), ("stratum", "strata"), ("", "both")):
@@ -164,9 +167,8 @@ def edge_flow(tables: Tables, captions: Captions) -> Figure:
     figure, panels = new_figure((2, 3), title, caption, entries, panel_size=(3.9, 3.4))
     points, over_time = tables["predicted_gains"], tables["prediction"]
     panel = panels[0, 0]
-    _draw_named(panel, points, "predicted", "measured")
-    ends = points[["predicted", "measured"]].to_numpy()
-    panel.plot([ends.min(), ends.max()], [ends.min(), ends.max()], color=RULE_COLOR, linewidth=1, zorder=1.5)
+    draw_named(panel, points, "predicted", "measured")
+    mark_equality(panel, points[["predicted", "measured"]].to_numpy())
     panel.set(xlabel="predicted settled Δℓ$_k$", ylabel="measured settled Δℓ$_k$")
     panel.set_title("every group, stratum and seed")
     for panel, group in zip(panels.flat[1:], GROUPS, strict=False):
@@ -186,7 +188,51 @@ def edge_flow(tables: Tables, captions: Captions) -> Figure:
     return figure
 
 
-def _draw_named(panel: Axes, table: pd.DataFrame, x: str, y: str) -> None:
+def models(tables: Tables, captions: Captions) -> Figure:
+    """The models of the edge beside the run: sharpness, distance from the centre, and the gains of each model."""
+    over_time, points = tables["models"], tables["models_gains"]
+    names = [name for name in MODEL_STYLES if name in points.index]
+    styles = {name: CurveStyle(color, line, band=False) for name, (color, line) in MODEL_STYLES.items()}
+    entries = [legend_entry(styles[name], in_words(name)) for name in names]
+    entries += [marker_entry(BLACK, "measured")]
+    entries += [marker_entry(COLORS[group], in_words(group)) for group in GROUPS]
+    entries += [marker_entry(COLORS["natural"], "strata of natural examples", "D")]
+    caption = (
+        "Edge flow starts at onset, the other models where λ$_1$ first reaches the threshold; nothing is fitted. Gains:"
+        f" settled, at equal training time. {captions.mean}"
+    )
+    title = "The models of the edge beside the run"
+    rows = -(-(2 + len(names)) // 3)
+    figure, panels = new_figure((rows, 3), title, caption, entries, panel_size=(3.9, 3.4))
+    sharpness, distance, *scatters = panels.flat
+    draw_curves(sharpness, over_time, {f"sharpness_{name}": styles[name] for name in names})
+    known = over_time["sharpness_measured"].dropna()
+    sharpness.plot(known.index, known, color=BLACK, linestyle="", marker="o", markersize=5)
+    sharpness.axhline(1, color=THRESHOLD_COLOR, linestyle="--", linewidth=1, zorder=1.5)
+    sharpness.set(xlabel=STEPS_LABEL, ylabel="sharpness / threshold")
+    sharpness.set_title("sharpness")
+    apart = over_time[[f"distance_{name}" for name in names]].dropna()
+    draw_curves(distance, apart, {f"distance_{name}": styles[name] for name in names})
+    distance.set(xlabel=STEPS_LABEL, ylabel="distance / way of the run")
+    distance.set_title("distance from the centre of the run")
+    for panel, name in zip(scatters, names, strict=False):
+        table = points[points.index == name]
+        draw_named(panel, table, "predicted", "measured")
+        mark_equality(panel, table["measured"].to_numpy())
+        panel.set(xlabel="predicted settled Δℓ$_k$", ylabel="measured settled Δℓ$_k$")
+        panel.set_title(in_words(name), color=styles[name].color)
+    for panel in scatters[len(names) :]:
+        panel.remove()
+    return figure
+
+
+def mark_equality(panel: Axes, points: Array) -> None:
+    """Draw the line on which both coordinates are equal, as far as the points [n, 2] go."""
+    ends = [points.min(), points.max()]
+    panel.plot(ends, ends, color=RULE_COLOR, linewidth=1, zorder=1.5)
+
+
+def draw_named(panel: Axes, table: pd.DataFrame, x: str, y: str) -> None:
     """Draw two columns of the selector table against each other, groups in their colours over strata in grey."""
     of_strata = table[table["kind"] == "stratum"]
     grey = COLORS["natural"]

@@ -20,16 +20,14 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from edgewise.data.files import Row, pack, unpack, write_atomically
+from edgewise.data.files import PUBLISHING, Row, pack, unpack, write_atomically
 from edgewise.errors import EdgewiseError
+from edgewise.network.ranks import leads
 from edgewise.states.branches import Leg
 from edgewise.states.optimizers import State
 
 #: Beside the checkpoints of a complete run: what its `Manifest` says.
 MANIFEST = "run.json"
-
-#: How the name of a folder ends while it is published. DVC does not see it, whatever became of the process.
-PUBLISHING = ".publishing"
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ _MANIFEST = TypeAdapter(Manifest)
 
 
 class Journal:
-    """A run being written, taken up again where an earlier process left it.
+    """A run being written, taken up again where an earlier process left it; of several ranks, by the one that leads.
 
     Parameters
     ----------
@@ -92,7 +90,7 @@ class Journal:
         self.rows: list[Row] = []
         self.memory: dict[str, Tensor] = {}
         self._digests: dict[int, str] = {}  # of the checkpoints, by step
-        if not self._take_up():
+        if not self._take_up() and leads():
             self.discard()
             self.folder.mkdir(parents=True)
 
@@ -111,6 +109,8 @@ class Journal:
     def snapshot(self, state: State) -> None:
         """Make `state`, with the records so far, the place from which an interrupted run goes on."""
         self.state = state
+        if not leads():
+            return
         arrays, about = _state_to_arrays(state)
         arrays |= {f"memory.{name}": vector.cpu().numpy() for name, vector in self.memory.items()}
         arrays["rows"] = np.array([list(row.values()) for row in self.rows])
@@ -120,6 +120,8 @@ class Journal:
 
     def checkpoint(self, state: State) -> None:
         """Keep `state`."""
+        if not leads():
+            return
         content = pack(*_state_to_arrays(state))
         write_atomically(self.folder / _file_of(state.step), content)
         self._digests[state.step] = _digest(content)
@@ -133,6 +135,8 @@ class Journal:
 
     def publish(self, folder: Path, manifest: Manifest) -> None:
         """Link the checkpoints that the manifest names into `folder`, in place of what was there, and add it."""
+        if not leads():
+            return
         beside = folder.with_name(folder.name + PUBLISHING)
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
@@ -148,6 +152,8 @@ class Journal:
 
     def discard(self) -> None:
         """Remove the working folder of a run that will not go on."""
+        if not leads():
+            return
         self._snapshot.unlink(missing_ok=True)  # first: without it, what a killed process leaves is no journal
         if self.folder.exists():
             shutil.rmtree(self.folder)
