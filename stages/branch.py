@@ -46,7 +46,9 @@ def from_onset(
     onset = last_checkpoint(checkpoints_folder(experiment.seed, "base"))
     start = load_state(onset, experiment.initial_theta())
     fingerprint = experiment.fingerprint(stage, onset.read_bytes(), name, options)
-    journal = Journal(journal_folder(experiment.seed, name), fingerprint, start)
+    folder, every = journal_folder(experiment.seed, name), experiment.params.branch.checkpoint_every
+    experiment.require_room("branch.checkpoint_every", every, len(kept), folder)
+    journal = Journal(folder, fingerprint, start)
     last = parts[-1].end
     journal.go_back_to(start.step + last)
     for leg in parts:
@@ -66,4 +68,4 @@ def from_onset(
 
 
 if __name__ == "__main__":
-    stage(main, "seed", "branch", shared=True)
+    stage(main, "seed", "branch", shared=True, writes=journal_folder)

@@ -42,7 +42,7 @@ def main(params: Params, seed: int) -> None:
     for state in tqdm(pair, desc="control", unit="iterate", disable=None):
         theta = state.theta
         v1 = tracker.measure(theta, experiment.optimizer.preconditioner(state, objective.gradient(theta))).vectors[0]
-        draws = permutation_null(natural, theta, v1, size=len(y), draws=params.control.draws, seed=seed)
+        draws = permutation_null(natural, theta, v1, size=len(y), draws=params.control.draws, seed=experiment.draw)
         for name, drawn in zip(QUANTITIES, draws, strict=True):
             null[name].append(drawn)
         for alpha in alphas:
