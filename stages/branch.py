@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from common import checkpoints_folder, journal_folder, records_folder, stage
 from edgewise.data.files import write_rows
 from edgewise.dynamics.loop import run
+from edgewise.network.ranks import leads
 from edgewise.params import Params
 from edgewise.states.branches import Leg, kept_steps, legs, length, measured_steps
 from edgewise.states.trajectory import Journal, Manifest, last_checkpoint, load_state
@@ -45,7 +46,9 @@ def from_onset(
     onset = last_checkpoint(checkpoints_folder(experiment.seed, "base"))
     start = load_state(onset, experiment.initial_theta())
     fingerprint = experiment.fingerprint(stage, onset.read_bytes(), name, options)
-    journal = Journal(journal_folder(experiment.seed, name), fingerprint, start)
+    folder, every = journal_folder(experiment.seed, name), experiment.params.branch.checkpoint_every
+    experiment.require_room("branch.checkpoint_every", every, len(kept), folder)
+    journal = Journal(folder, fingerprint, start)
     last = parts[-1].end
     journal.go_back_to(start.step + last)
     for leg in parts:
@@ -59,9 +62,10 @@ def from_onset(
             label=name,
             total=last,
         )
-    write_rows(records_folder(experiment.seed, name) / "steps.csv", journal.rows)
+    if leads():
+        write_rows(records_folder(experiment.seed, name) / "steps.csv", journal.rows)
     return journal
 
 
 if __name__ == "__main__":
-    stage(main, "seed", "branch")
+    stage(main, "seed", "branch", shared=True, writes=journal_folder)

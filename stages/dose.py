@@ -1,7 +1,7 @@
 """Go on from the state at onset at a smaller step size: a dose of leaving the edge, of which the losses are kept."""
 
 from branch import from_onset
-from common import dose, stage
+from common import dose, journal_folder, stage
 from edgewise.params import Params
 from edgewise.states.branches import Leg, covering, evenly_spaced
 from experiment import Experiment
@@ -22,4 +22,4 @@ def main(params: Params, seed: int, factor: str) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "seed", "factor")
+    stage(main, "seed", "factor", shared=True, writes=lambda seed, factor: journal_folder(seed, dose(float(factor))))

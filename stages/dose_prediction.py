@@ -2,7 +2,7 @@
 
 import math
 
-from common import checkpoints_folder, records_folder, stage
+from common import checkpoints_folder, dose, records_folder, stage
 from edgewise.data.files import write_rows
 from edgewise.params import Params
 from edgewise.states.branches import Leg, covering
@@ -24,5 +24,9 @@ def main(params: Params, seed: int, run: str, factor: str) -> None:
     write_rows(records_folder(seed, run) / "edge_flow.csv", rows)
 
 
+def of_dose(params: Params, seed: int, factor: str) -> None:
+    main(params, seed, dose(float(factor)), factor)
+
+
 if __name__ == "__main__":
-    stage(main, "seed", "run", "factor")
+    stage(of_dose, "seed", "factor")

@@ -49,7 +49,5 @@ class Unseen:
 
     def pairs(self, branch: str, every: int) -> list[tuple[State, State]]:
         """Both iterates of a branch's checkpoints, of those for either comparison every so many and the last."""
-        steps: set[int] = set()
-        for some in manifest_of(checkpoints_folder(self.experiment.seed, branch)).steps.values():
-            steps |= {*some[::every], some[-1]}
-        return [self.experiment.pair(branch, step)[1] for step in sorted(steps)]
+        manifest = manifest_of(checkpoints_folder(self.experiment.seed, branch))
+        return [self.experiment.pair(branch, step)[1] for step in manifest.every(every)]

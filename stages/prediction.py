@@ -11,6 +11,7 @@ from tqdm import tqdm
 from common import checkpoints_folder, records_folder, stage
 from edgewise.data.files import Row, write_rows
 from edgewise.errors import DivergenceError
+from edgewise.network.ranks import leads
 from edgewise.params import Params
 from edgewise.states.trajectory import manifest_of
 from edgewise.theory.edge_flow import Oscillation, has_model
@@ -28,7 +29,8 @@ def main(params: Params, seed: int, model: str) -> None:
     if model != "edge_flow" or has_model(experiment.optimizer):
         with suppress(DivergenceError):
             rows = list(predicted(experiment, model, steps))
-    write_rows(records_folder(seed, model) / "prediction.csv", rows)
+    if leads():
+        write_rows(records_folder(seed, model) / "prediction.csv", rows)
 
 
 def predicted(experiment: Experiment, model: str, steps: list[int]) -> Iterator[Row]:
@@ -75,4 +77,4 @@ def length(vector: Tensor) -> float:
 
 
 if __name__ == "__main__":
-    stage(main, "seed", "model")
+    stage(main, "seed", "model", shared=True)

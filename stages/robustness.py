@@ -41,7 +41,7 @@ def strengths(content: bytes) -> list[float]:
     """The strengths that the stage of that name wrote: such as params.yaml could name."""
     try:
         epsilons = RobustnessParams(epsilons=json.loads(content)["epsilons"]).epsilons
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise EdgewiseError("not a file of edgewise, or a damaged one") from error
     if isinstance(epsilons, str):
         raise EdgewiseError("not a file of edgewise, or a damaged one")

@@ -1,6 +1,7 @@
 """Data sources against the packages they come from, and against files made here."""
 
 import io
+import os
 import zipfile
 
 import numpy as np
@@ -296,6 +297,42 @@ def test_every_damaged_byte_of_an_npz_is_an_edgewise_error_or_harmless(tmp_path,
             load(name="npz", root=str(path), classes=(0, 1))
         except ParameterError as error:
             assert str(error).startswith("dataset.")  # noqa: PT017 - harmless damage is allowed too
+
+
+def test_npz_that_is_a_fifo_is_an_error_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.npz")
+    fails("dataset.root", "no such file", name="npz", root=str(tmp_path / "a.npz"), classes=(0, 1))
+
+
+def header_of(shape: tuple[int, ...]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+def test_npz_that_claims_more_than_it_holds_is_an_error(tmp_path, arrays):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with zipfile.ZipFile(tmp_path / "a.npz") as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
+        for name, content in {**members, "train_x.npy": header_of((2_500_000_000, 1))}.items():
+            file.writestr(name, content)
+    fails("dataset.root", "must be a readable", name="npz", root=str(tmp_path / "a.npz"), classes=(0, 1))
+
+
+def test_npz_that_would_fill_the_memory_is_an_error_that_says_so(tmp_path, arrays, monkeypatch):
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": 100}.__getitem__)
+    fails("dataset.root", "GB of memory", name="npz", root=save(tmp_path / "a.npz", arrays), classes=(0, 1))
+
+
+def test_npz_with_a_huge_label_is_an_error_that_names_it(tmp_path, arrays):
+    arrays["train_y"][0] = 1_000_000_000
+    fails("dataset.root", "1000000000", "100,000", name="npz", root=save(tmp_path / "a.npz", arrays), classes=(0, 1))
+
+
+def test_image_folder_with_a_huge_image_is_an_error_that_names_it(image_folder, tmp_path):
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "train" / "ant" / "1.png")
+    fails("dataset.root", "1.png", name="image_folder", root=str(tmp_path), classes=("ant", "bee"))
 
 
 def test_image_folder_that_is_not_one_is_an_error(tmp_path):

@@ -4,6 +4,7 @@ A source knows labels and class names, and gives images on demand; choosing the 
 images is the same for every source. Which n of the training images a seed trains on is chosen later (`data.groups`).
 """
 
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,18 @@ from typing import Any
 import numpy as np
 
 from edgewise.data.examples import Dataset
-from edgewise.data.files import UNREADABLE_NPZ, Array
+from edgewise.data.files import UNREADABLE_NPZ, Array, require_memory
 from edgewise.errors import ParameterError
 from edgewise.params import DatasetParams
 
 #: The usual CIFAR-10 channel statistics (paper, appendix A).
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+
+#: Of an image's values while they are scaled and normalised, at the least: an 8-bit and a double-precision number.
+BYTES_PER_VALUE = 9
+
+#: Classes that a source of arrays may have.
+MOST_CLASSES = 100_000
 
 
 @dataclass(frozen=True)
@@ -153,6 +160,7 @@ def _downloaded(name: str, root: Path) -> Source:
 
 def _image_folder(root: Path) -> Source:
     """The torchvision ImageFolder layout: root/train/<class>/*.jpg and root/test/<class>/*.jpg."""
+    from PIL.Image import DecompressionBombError
     from torchvision.datasets import ImageFolder
 
     try:
@@ -170,8 +178,10 @@ def _image_folder(root: Path) -> Source:
                 path = split.samples[i][0]
                 try:
                     pictures.append(np.asarray(split.loader(path)))
-                except OSError as error:
+                except (OSError, ValueError, SyntaxError, DecompressionBombError) as error:
                     raise ParameterError("dataset.root", str(root), f"unreadable image {path}: {error}") from error
+                if len(pictures) == 1:
+                    require_memory("dataset.root", str(root), len(index) * pictures[0].size * BYTES_PER_VALUE)
                 if pictures[-1].shape != pictures[0].shape:
                     allowed = f"{path} is {pictures[-1].shape}, others are {pictures[0].shape}: must be of one size"
                     raise ParameterError("dataset.root", str(root), allowed)
@@ -187,6 +197,10 @@ def _npz(root: Path) -> Source:
     """Arrays train_x, train_y, test_x, test_y; x is [n, d], [n, H, W] or [n, C, H, W], and uint8 is scaled to 0..1."""
     names = ("train_x", "train_y", "test_x", "test_y")
     try:
+        if not root.is_file():
+            raise FileNotFoundError("there is no such file")
+        with zipfile.ZipFile(root) as archive:
+            require_memory("dataset.root", str(root), sum(member.file_size for member in archive.infolist()))
         with np.load(root, allow_pickle=False) as file:
             arrays = {name: file[name] for name in names}
     except UNREADABLE_NPZ as error:
@@ -206,6 +220,8 @@ def _npz(root: Path) -> Source:
     # Labels of an unsigned type have no -1.
     train_y, test_y = (arrays[f"{split}_y"].astype(np.int64) for split in ("train", "test"))
     classes = int(max(train_y.max(initial=-1), test_y.max(initial=-1))) + 1
+    if classes > MOST_CLASSES:
+        raise ParameterError("dataset.root", str(root), f"has the label {classes - 1}; must be below {MOST_CLASSES:,}")
     class_names = [str(label) for label in range(classes)]
     return Source(class_names, train_y, test_y, images[0].__getitem__, images[1].__getitem__)
 

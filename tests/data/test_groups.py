@@ -667,3 +667,9 @@ def test_too_few_images_for_disjoint_groups_is_an_error_that_says_how_many(digit
     assert set(found.shared().values()) == {0}
     found = choose(digits, n=104, candidates=13, disjoint=True)  # exactly a quarter: every image is used
     assert len(np.unique(np.concatenate([found.sources[group] for group in GROUPS]))) == 104
+
+
+@pytest.mark.parametrize("v", [[3.0], [0.0, 0.0]])
+def test_where_there_is_no_random_direction_it_is_an_error_and_not_nan(v):
+    with pytest.raises(ParameterError, match="at least two values, and the classes different means"):
+        random_orthogonal(np.array(v), 2, np.random.default_rng(0))

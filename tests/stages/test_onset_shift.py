@@ -42,7 +42,7 @@ def begin_a_step_later(params: Params, seed: int) -> None:
     run(experiment.objective, optimizer, tracked, journal, last_step=t_star + 1, due=lambda steps: True)
     for step in before[:-1]:  # the last one was a step before onset, where now nothing is
         shutil.copy(checkpoint_at(folder, step), journal.folder)
-    journal.publish(folder, Manifest({"before_onset": [*before[:-1], t_star, t_star + 1]}))
+    journal.publish(folder, Manifest({"before_onset": [*before[:-1], t_star, t_star + 1]}, legs=()))
     journal.discard()
     longer = pd.concat([pd.read_csv(records), pd.DataFrame(journal.rows[1:])])
     longer.to_csv(records, index=False)

@@ -33,6 +33,7 @@ OPTIMIZERS = {
     "gd": {"lr": 0.08},
     "decayed": {"lr": 0.08, "weight_decay": 0.05},
     "momentum": {"lr": 0.12, "name": "momentum", "momentum": 0.5},
+    "smooth": {"lr": 0.15},
     "nesterov": {"lr": 0.12, "name": "nesterov", "momentum": 0.5},
 }
 
@@ -190,7 +191,7 @@ def smooth(tmp_path_factory) -> Path:
     """The folder of a run of a smooth network, with every model of the edge, as far as the summary and its figures."""
     network = {"width": 16, "init_scale": 0.5, "activation": "tanh"}
     folder = tmp_path_factory.mktemp("smooth")
-    finish(folder, configuration("gd", model=network, theory={"models": list(MODELS)}))
+    finish(folder, configuration("smooth", model=network, theory={"models": list(MODELS)}))
     return folder
 
 
@@ -207,7 +208,7 @@ def test_every_model_predicts_from_onset_on_and_is_judged(smooth):
     flow = two_step_averages(records_of(smooth, "flow", "steps"))
     model = records_of(smooth, "gradient_flow", "prediction")
     np.testing.assert_allclose(model["loss"], flow["loss"][:STEPS], rtol=0.02)
-    threshold = 2 / OPTIMIZERS["gd"]["lr"]
+    threshold = 2 / OPTIMIZERS["smooth"]["lr"]
     for held in ("constrained", "central_flow"):
         assert records_of(smooth, held, "prediction")["sharpness"].max() < 1.02 * threshold
 
@@ -220,6 +221,6 @@ def test_several_models_have_a_figure_of_their_own(smooth, finished):
 def test_what_a_model_that_is_no_longer_declared_left_is_removed(smooth, tmp_path, monkeypatch):
     shutil.copytree(smooth, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    runs.main(configuration("gd", theory={"models": ["edge_flow"]}))
+    runs.main(configuration("smooth", theory={"models": ["edge_flow"]}))
     left = {path.name for path in (tmp_path / "data/records/seed-1").iterdir()}
     assert left == {"base", "baseline", "exit", "flow", "edge_flow"}

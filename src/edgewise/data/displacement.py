@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from edgewise.data.files import Array
+from edgewise.errors import ParameterError
 
 Direction = Literal["coherent", "random"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
@@ -36,7 +37,16 @@ def displace(
 
 
 def random_orthogonal(v: Array, count: int, rng: np.random.Generator) -> Array:
-    """`count` random directions [count, d], each orthogonal to v [d] and of its length (figure 18)."""
+    """`count` random directions [count, d], each orthogonal to v [d] and of its length (figure 18).
+
+    Raises
+    ------
+    ParameterError
+        If there are none: images of one value, or classes of the same mean.
+    """
+    if len(v) < 2 or not v.any():
+        allowed = "images must have at least two values, and the classes different means, to be displaced at random"
+        raise ParameterError("dataset.name", f"images of {len(v)}", allowed)
     directions = rng.standard_normal((count, len(v)))
     directions -= np.outer(directions @ v, v) / (v @ v)
     directions *= np.linalg.norm(v) / np.linalg.norm(directions, axis=1, keepdims=True)

@@ -1,6 +1,6 @@
 """What the runs of one seed recorded, as tables and arrays; nothing is computed here but where a run began."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -116,33 +116,40 @@ class LeftOut:
     removed: pd.DataFrame
 
 
-def every_step(table: pd.DataFrame) -> pd.DataFrame:
-    """The step records of a run, as they are.
+def require_steps(table: pd.DataFrame, steps: Sequence[int]) -> pd.DataFrame:
+    """A table with a row for each of `steps`, in their order, as it is.
 
     Raises
     ------
     EdgewiseError
         If a step is missing or doubled.
     """
-    if (table["step"].diff().iloc[1:] != 1).any():
-        raise EdgewiseError("rows are missing or doubled: the steps do not follow each other")
+    if table["step"].tolist() != list(steps):
+        raise EdgewiseError(f"rows are missing or doubled: must have one for each of {len(steps)} steps")
     return table
 
 
-def over_iterates(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+def over_iterates(table: pd.DataFrame, keys: list[str], expected: Collection[float]) -> pd.DataFrame:
     """The measurements of a table averaged over both iterates of each checkpoint, one row for each value of `keys`.
 
     At the edge consecutive iterates lie on opposite sides of the valley: the average does not depend on the parity of
     the checkpoint's step.
 
+    Parameters
+    ----------
+    expected : the values of the first key, each with the same values of the others
+
     Raises
     ------
     EdgewiseError
-        If a checkpoint lacks one of its iterates, or has one twice.
+        If one of the expected values is missing, or one of its rows, or a checkpoint lacks one of its iterates.
     """
     iterates = table.groupby(keys, sort=False)["iterate"].agg(["nunique", "size"])
     if not (iterates == 2).all(axis=None):
         raise EdgewiseError("rows are missing or doubled: not both iterates of every checkpoint are there")
+    rows = table.groupby(keys[0]).size()
+    if set(rows.index) != set(expected) or (rows != rows.iloc[0]).any():
+        raise EdgewiseError(f"rows are missing: must have as many for each {keys[0]}, of {len(expected)}")
     return table.drop(columns="iterate").copy().groupby(keys, sort=False, as_index=False).mean()
 
 

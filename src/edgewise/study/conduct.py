@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from edgewise.errors import EdgewiseError
 from edgewise.params import Params, parse_params
+from edgewise.study.engine import positive_count
 from edgewise.study.plan import SIZES, Size, Study, as_options, check, experiment_name, read_study
 from edgewise.study.revisions import PARAMS, Revision
 
@@ -62,14 +63,10 @@ def add_command(commands: "Commands") -> None:
     )
     run.add_argument("study", type=Path, metavar="FILE", help="such as studies/paper.yaml")
     run.add_argument("--size", choices=SIZES, default="quick", help="(default: %(default)s)")
-    run.add_argument("--jobs", type=_count, default=1, metavar="N", help="variants at a time (default: %(default)s)")
+    run.add_argument(
+        "--jobs", type=positive_count, default=1, metavar="N", help="variants at a time (default: %(default)s)"
+    )
     run.set_defaults(run=lambda options: conduct(options.study, options.size, options.jobs))
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"[1-9]\d*", text):
-        raise argparse.ArgumentTypeError(f"was {text!r}; must be a whole number from 1")
-    return int(text)
 
 
 def conduct(path: Path, size: Size, jobs: int) -> str:
