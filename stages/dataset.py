@@ -1,4 +1,4 @@
-"""Take a pair of classes from a data source and write it, normalised, as one self-describing file."""
+"""Take the classes from a data source and write it, normalised, as one self-describing file."""
 
 from common import DATASET, stage
 from edgewise.data.files import write_atomically

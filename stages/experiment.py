@@ -48,7 +48,8 @@ class Experiment:
         self.dataset = load(DATASET, Dataset.from_bytes)
         self.prototypes = load(prototypes_file(seed), Prototypes.from_bytes)
         self.data = grouped_data(self.dataset, self.prototypes)
-        self.model = build_model(params.model, self.prototypes.v_diff.shape).to(self.device, self.dtype)
+        shape, outputs = self.dataset.train_x.shape[1:], len(self.dataset.class_names)
+        self.model = build_model(params.model, shape, outputs).to(self.device, self.dtype)
         train = self.data.train
         self.objective = self.objective_on(train.x, train.y)
         self.groups = {name: self._mask(train.group == name) for name in GROUPS}

@@ -31,9 +31,9 @@ def main(params: Params) -> None:
 def run_captions(params: Params) -> Captions:
     """What every caption says of the run, in the words of params.yaml."""
     data = params.dataset
-    pair = " / ".join(map(str, data.classes))
+    classes = "all" if data.classes == "all" else " / ".join(map(str, data.classes))
     training = f"{params.model.name}, {params.loss}, {params.optimizer.name}"
-    setting = f"{data.name}, classes {pair}, n = {data.n}; {training}; α = {params.alpha:g}"
+    setting = f"{data.name}, classes {classes}, n = {data.n}; {training}; α = {params.alpha:g}"
     displaced = setting if params.direction == "coherent" else f"{setting} in random directions"
     return Captions(displaced, params.seeds, params.replicate)
 

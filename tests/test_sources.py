@@ -210,9 +210,25 @@ def test_a_class_that_is_not_there_is_an_error_that_lists_those_that_are(label):
     fails("dataset.classes", repr(label), "0, 1, 2, 3", name="digits", classes=(label, 5))
 
 
+def test_all_classes_are_those_that_have_images_in_the_order_of_their_labels(tmp_path, arrays):
+    gap = {**arrays, "train_y": 2 * arrays["train_y"], "test_y": 2 * arrays["test_y"]}
+    dataset = load(name="npz", root=save(tmp_path / "a.npz", gap), classes="all", n=6)
+    assert dataset.class_names == ("0", "2", "4")
+    np.testing.assert_array_equal(dataset.train_y, [0] * 6 + [1] * 6 + [2] * 6)
+    expected = np.concatenate([arrays["train_x"][arrays["train_y"] == label] for label in (0, 1, 2)])
+    np.testing.assert_allclose(dataset.train_x * dataset.std + dataset.mean, expected, atol=1e-6)
+    named = load(name="npz", root=save(tmp_path / "b.npz", gap), classes=(4, 0, 2), n=6)
+    assert named.class_names == ("4", "0", "2")
+
+
+def test_all_of_one_class_is_an_error(tmp_path, arrays):
+    one = {**arrays, "train_y": 0 * arrays["train_y"], "test_y": 0 * arrays["test_y"]}
+    fails("dataset.classes", "'all'", "two or more", name="npz", root=save(tmp_path / "a.npz", one), classes="all")
+
+
 @pytest.mark.parametrize("classes", [(3, "3"), ("5", 5)])
 def test_one_class_by_two_names_is_still_one_class(classes):
-    fails("dataset.classes", "two different classes", name="digits", classes=classes)
+    fails("dataset.classes", "two or more different classes", name="digits", classes=classes)
 
 
 @pytest.mark.parametrize(("split", "words"), [("train", "no training images"), ("test", "no test images")])

@@ -42,25 +42,25 @@ class Section(BaseModel):
 
 
 class DatasetParams(Section):
-    """Which images, as a binary problem (paper: CIFAR-10 automobile/truck)."""
+    """Which images of which classes (paper: CIFAR-10 automobile/truck)."""
 
     name: Literal["mnist5k", "digits", "cifar10", "fashion_mnist", "svhn", "image_folder", "npz"] = "mnist5k"
     #: Folder of the downloads (cifar10, fashion_mnist, svhn), of train/ and test/ (image_folder), or the .npz file.
     root: str = "datasets"
-    #: The pair, by label or by name.
-    classes: tuple[int | str, int | str] = (3, 5)
-    #: Training images of a seed, n/2 of each class; see `Params.replicate` for which.
-    n: Annotated[int, Field(ge=4, multiple_of=2)] = 400
-    #: Channel mean and std: the usual ones of CIFAR-10, those of all training images of the pair, or (auto) the former
-    #: for cifar10.
+    #: Two classes (the paper's) or more, by label or by name, in the order of their outputs; or all of the source.
+    classes: Literal["all"] | Annotated[list[int | str], Field(min_length=2)] = [3, 5]
+    #: Training images of a seed, as many of each class; see `Params.replicate` for which.
+    n: Annotated[int, Field(ge=4)] = 400
+    #: Channel mean and std: the usual ones of CIFAR-10, those of all training images of the classes, or (auto) the
+    #: former for cifar10.
     normalisation: Literal["auto", "cifar10", "train"] = "auto"
 
     @field_validator("classes")
     @classmethod
-    def _distinct(cls, pair: tuple[int | str, int | str]) -> tuple[int | str, int | str]:
-        if pair[0] == pair[1]:
-            raise ValueError("must be two different classes")
-        return pair
+    def _distinct(cls, classes: str | list[int | str]) -> str | list[int | str]:
+        if len(set(classes)) < len(classes) and classes != "all":
+            raise ValueError("must be different classes")
+        return classes
 
 
 class PrototypeParams(Section):
@@ -352,16 +352,27 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _groups_fit(self) -> Self:
-        per_class = self.dataset.n // 2
-        for name in ("candidates", "clusters", "strata"):
-            wanted = getattr(self.prototypes, name)
-            if wanted > per_class:
-                raise ParameterError(
-                    f"prototypes.{name}",
-                    wanted,
-                    f"must be at most the {per_class} training images of a class (dataset.n / 2)",
-                )
+        if self.dataset.classes != "all":  # of all, how many there are is known with the data
+            images_a_class(self.dataset.n, len(self.dataset.classes), self.prototypes)
         return self
+
+
+def images_a_class(n: int, classes: int, prototypes: PrototypeParams) -> int:
+    """Training images of a seed of each class.
+
+    Raises
+    ------
+    ParameterError
+        If the n images are not as many of each class, or too few of each for the prototypes.
+    """
+    if n % classes:
+        raise ParameterError("dataset.n", n, f"must be a multiple of the {classes} classes: as many images of each")
+    for name in ("candidates", "clusters", "strata"):
+        wanted = getattr(prototypes, name)
+        if wanted > n // classes:
+            allowed = f"must be at most the {n // classes} training images of a class (dataset.n / {classes})"
+            raise ParameterError(f"prototypes.{name}", wanted, allowed)
+    return n // classes
 
 
 def parse_params(text: str | bytes) -> Params:

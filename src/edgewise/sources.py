@@ -1,6 +1,6 @@
 """Data sources: one registry, one `Dataset` for all of them.
 
-A source knows labels and class names, and gives images on demand; choosing the pair of classes and normalising their
+A source knows labels and class names, and gives images on demand; choosing the classes and normalising their
 images is the same for every source. Which n of the training images a seed trains on is chosen later (`data.groups`).
 """
 
@@ -32,7 +32,7 @@ class Source:
 
 
 def load_dataset(params: DatasetParams) -> Dataset:
-    """Load all images of the pair of classes that `params` names.
+    """Load all images of the classes that `params` names.
 
     Raises
     ------
@@ -40,16 +40,17 @@ def load_dataset(params: DatasetParams) -> Dataset:
         Names the dataset parameter at fault, what it was and what is allowed.
     """
     source = SOURCES[params.name](Path(params.root))
-    pair = [_class_index(source, label) for label in params.classes]
-    if pair[0] == pair[1]:
-        raise ParameterError("dataset.classes", list(params.classes), "must be two different classes")
+    classes = _present(source) if params.classes == "all" else params.classes
+    chosen = [_class_index(source, label) for label in classes]
+    if len(set(chosen)) < max(2, len(chosen)):
+        raise ParameterError("dataset.classes", params.classes, "must be two or more different classes")
     train, test = [], []
-    for label, index in zip(params.classes, pair, strict=True):
+    for label, index in zip(classes, chosen, strict=True):
         train.append(np.flatnonzero(source.train_labels == index))
         test.append(np.flatnonzero(source.test_labels == index))
         for members, split in ((train[-1], "training"), (test[-1], "test")):
             if len(members) == 0:
-                raise ParameterError("dataset.classes", list(params.classes), f"class {label!r} has no {split} images")
+                raise ParameterError("dataset.classes", params.classes, f"class {label!r} has no {split} images")
 
     train_x = source.train_images(np.concatenate(train)).astype(np.float32)
     test_x = source.test_images(np.concatenate(test)).astype(np.float32)
@@ -62,12 +63,12 @@ def load_dataset(params: DatasetParams) -> Dataset:
     column = (slice(None), None, None)
     return Dataset(
         train_x=(train_x - mean[column]) / std[column],
-        train_y=np.repeat([0, 1], [len(some) for some in train]).astype(np.int64),
+        train_y=np.repeat(np.arange(len(chosen)), [len(some) for some in train]).astype(np.int64),
         test_x=(test_x - mean[column]) / std[column],
-        test_y=np.repeat([0, 1], [len(some) for some in test]).astype(np.int64),
+        test_y=np.repeat(np.arange(len(chosen)), [len(some) for some in test]).astype(np.int64),
         mean=mean,
         std=std,
-        class_names=(source.class_names[pair[0]], source.class_names[pair[1]]),
+        class_names=tuple(source.class_names[index] for index in chosen),
         name=params.name,
     )
 
@@ -84,6 +85,12 @@ def _channel_statistics(train_x: Array, params: DatasetParams) -> tuple[Array, A
     if not (std > 0).all():
         raise ParameterError("dataset.root", params.root, "has a channel that is constant over the training images")
     return mean, std
+
+
+def _present(source: Source) -> list[str]:
+    """The classes of which the source has images; a label that no image has is no class."""
+    present = np.union1d(source.train_labels, source.test_labels)
+    return [source.class_names[label] for label in present if label >= 0]
 
 
 def _class_index(source: Source, label: int | str) -> int:

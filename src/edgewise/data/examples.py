@@ -8,14 +8,14 @@ from edgewise.data.files import Array, pack, unpack
 
 @dataclass(frozen=True)
 class Dataset:
-    """A binary image problem, normalised channel by channel: (pixel - mean) / std.
+    """Images of K classes, normalised channel by channel: (pixel - mean) / std.
 
     Attributes
     ----------
     train_x, test_x : float32 [n, C, H, W], normalised
-    train_y, test_y : int64 [n], 0 or 1
+    train_y, test_y : int64 [n], 0 to K - 1
     mean, std : float32 [C], in units of the source's pixels
-    class_names : the two classes, in the order of their labels
+    class_names : the K classes, in the order of their labels
     name : the source
     """
 
@@ -25,7 +25,7 @@ class Dataset:
     test_y: Array
     mean: Array
     std: Array
-    class_names: tuple[str, str]
+    class_names: tuple[str, ...]
     name: str
 
     def to_bytes(self) -> bytes:

@@ -1,9 +1,10 @@
 """The four groups of examples ("prototypes"; paper, section 3 and figures 1, 2, 18), and strata of the natural data.
 
-All distances are Euclidean in normalised pixel space, from an image to the nearest centroid of a class.
+All distances are Euclidean in normalised pixel space, from an image to the nearest centroid of a class. The *other
+class* of a class is the one whose mean is nearest to its own; of two classes, as in the paper, it is the other one.
 
 * inlier: an image nearest to the centroid of its own class, with its own label;
-* output_outlier: such an image with the other label;
+* output_outlier: such an image with the label of the other class;
 * input_outlier: such an image moved by alpha * |v_diff|, away from the other class (`direction` coherent) or along a
   random direction orthogonal to v_diff (the control), with its own label;
 * boundary: an image nearest to the centroid of the other class, with its own label.
@@ -25,7 +26,7 @@ from edgewise.data.displacement import DIRECTIONS, Direction, displace
 from edgewise.data.examples import Dataset
 from edgewise.data.files import Array, pack, unpack
 from edgewise.errors import ParameterError
-from edgewise.params import PrototypeParams
+from edgewise.params import PrototypeParams, images_a_class
 
 GROUPS = ("inlier", "boundary", "output_outlier", "input_outlier")
 NATURAL = "natural"
@@ -47,8 +48,9 @@ class Examples:
     y : int64 [n], the labels that are trained on or scored
     group : str [n], "natural" or one of `GROUPS`
     distance : float32 [n], to the nearest centroid of the class that the image is of
-    position : float32 [n, 2], coordinate along v_diff (0 at mu_0, 1 at mu_1) and distance from that axis, both in units
-        of |v_diff| (figure 1)
+    position : float32 [n, 2], coordinate along the axis from the mean of one class to that of the other, and distance
+        from that axis, both in units of |v_diff| (figure 1): of the image's class and its other class the one with the
+        smaller label has its mean at 0, and the one with the larger at 1
     """
 
     x: Array
@@ -64,14 +66,16 @@ class Prototypes:
 
     Attributes
     ----------
-    natural : int64 [n], indices of the natural training images, those of class 0 first
+    natural : int64 [n], indices of the natural training images, class by class
     stratum : int64 [n], of each natural image: its class times the strata a class, plus its quantile of distance
-    sources : for each group, int64 [2, candidates]: indices of the images of each class that it is made from
+    sources : for each group, int64 [K, candidates]: indices of the images of each class that it is made from
     trained : of those, the first so many go into training; the rest are held out
     alpha, direction : the displacement of the input-outliers
     entropy : seeds the random directions
-    centroids : float32 [2, clusters, C, H, W]
-    v_diff : float32 [C, H, W], mu_1 - mu_0, the difference of the class means, not normalised
+    centroids : float32 [K, clusters, C, H, W]
+    other : int64 [K], the other class of each class
+    v_diff : float32 [K, C, H, W], mu_c - mu_o of each class c and its other class o, differences of the class means,
+        not normalised; of two classes v_diff[1] is the paper's, and v_diff[0] the opposite
     """
 
     natural: Array
@@ -82,11 +86,12 @@ class Prototypes:
     direction: Direction
     entropy: tuple[int, ...]
     centroids: Array
+    other: Array
     v_diff: Array
 
     def to_bytes(self) -> bytes:
         """The self-describing file of the prototypes stage."""
-        arrays = {name: getattr(self, name) for name in ("natural", "stratum", "centroids", "v_diff")}
+        arrays = {name: getattr(self, name) for name in ("natural", "stratum", "centroids", "other", "v_diff")}
         arrays |= {f"sources.{group}": indices for group, indices in self.sources.items()}
         about = {name: getattr(self, name) for name in ("trained", "alpha", "direction", "entropy")}
         return pack(arrays, about)
@@ -107,9 +112,10 @@ class Prototypes:
 
     @property
     def strata(self) -> tuple[str, ...]:
-        """Names of the strata in the order of `stratum`: class0_q1, nearest to the centroid, to class1_q<strata>."""
-        each = (int(self.stratum.max()) + 1) // 2
-        return tuple(f"class{label}_q{quantile}" for label in (0, 1) for quantile in range(1, each + 1))
+        """Names of the strata in the order of `stratum`: class0_q1, nearest to the centroid, class0_q2, and so on."""
+        classes = len(self.other)
+        each = (int(self.stratum.max()) + 1) // classes
+        return tuple(f"class{label}_q{quantile}" for label in range(classes) for quantile in range(1, each + 1))
 
 
 @dataclass(frozen=True)
@@ -144,58 +150,81 @@ def choose_prototypes(
 
     Parameters
     ----------
-    n : training images of both classes together
+    n : training images of all K classes together
     seed, replicate : with "all", the seed draws its images, its trained candidates and its random directions; with
-        "initialisation" they are the same for every seed, and the images are the first n/2 of each class
+        "initialisation" they are the same for every seed, and the images are the first n/K of each class
 
     Raises
     ------
     ParameterError
-        If a class has too few images.
+        If n is not a multiple of the classes, or a class has too few images.
     """
     entropy = (params.seed, seed) if replicate == "all" else (params.seed,)
-    counts = [np.count_nonzero(dataset.train_y == label) for label in (0, 1)]
-    if min(counts) < n // 2:
+    labels = range(len(dataset.class_names))
+    per_class = images_a_class(n, len(labels), params)
+    counts = [np.count_nonzero(dataset.train_y == label) for label in labels]
+    if min(counts) < per_class:
         scarcer = dataset.class_names[counts.index(min(counts))]
-        allowed = f"class {scarcer!r} has {min(counts)} training images: at most {2 * min(counts)}"
+        allowed = f"class {scarcer!r} has {min(counts)} training images: at most {len(labels) * min(counts)}"
         raise ParameterError("dataset.n", n, allowed)
     natural = []
-    for label in (0, 1):
+    for label in labels:
         members = np.flatnonzero(dataset.train_y == label)
         if replicate == "all":
-            members = np.sort(np.random.default_rng([*entropy, label, 2]).choice(members, n // 2, replace=False))
-        natural.append(members[: n // 2])
+            members = np.sort(np.random.default_rng([*entropy, label, 2]).choice(members, per_class, replace=False))
+        natural.append(members[:per_class])
 
     flat = dataset.train_x.reshape(len(dataset.train_x), -1)
     by_class = [flat[members] for members in natural]
     means = [x.mean(axis=0, dtype=np.float64) for x in by_class]
+    other = other_classes(np.stack(means))
     centroids = [find_centroids(x, params.clusters, params.seed) for x in by_class]
-    chosen = [_sources(by_class[label], label, centroids, params, entropy) for label in (0, 1)]
+    chosen = [
+        _sources(by_class[label], label, centroids[label], centroids[other[label]], params, entropy) for label in labels
+    ]
     shape = dataset.train_x.shape[1:]
     return Prototypes(
         natural=np.concatenate(natural),
         stratum=np.concatenate(
             [
                 label * params.strata + quantile_of(centroid_distance(by_class[label], centroids[label]), params.strata)
-                for label in (0, 1)
+                for label in labels
             ]
         ),
-        sources={group: np.stack([natural[label][chosen[label][group]] for label in (0, 1)]) for group in GROUPS},
+        sources={group: np.stack([natural[label][chosen[label][group]] for label in labels]) for group in GROUPS},
         trained=params.trained,
         alpha=alpha,
         direction=direction,
         entropy=entropy,
-        centroids=np.stack(centroids).reshape(2, params.clusters, *shape).astype(np.float32),
-        v_diff=(means[1] - means[0]).reshape(shape).astype(np.float32),
+        centroids=np.stack(centroids).reshape(len(labels), params.clusters, *shape).astype(np.float32),
+        other=other,
+        v_diff=(np.stack(means) - np.stack(means)[other]).reshape(len(labels), *shape).astype(np.float32),
     )
 
 
+def other_classes(means: Array) -> Array:
+    """The other class [K] of each class: the one whose mean, of means [K, d], is nearest to its own.
+
+    >>> other_classes(np.array([[0.0], [1.0], [5.0]]))
+    array([1, 0, 1])
+    """
+    between = np.linalg.norm(means[:, None] - means[None], axis=2)
+    np.fill_diagonal(between, np.inf)
+    nearest: Array = between.argmin(axis=1)
+    return nearest
+
+
 def _sources(
-    x: Array, label: int, centroids: Sequence[Array], params: PrototypeParams, entropy: Sequence[int]
+    x: Array, label: int, own: Array, other: Array, params: PrototypeParams, entropy: Sequence[int]
 ) -> dict[str, Array]:
-    """Which of the images x [m, d] of a class each group is made from, in a random order: indices [candidates]."""
-    nearest_own = np.argsort(centroid_distance(x, centroids[label]), kind="stable")
-    nearest_other = np.argsort(centroid_distance(x, centroids[1 - label]), kind="stable")
+    """Which of the images x [m, d] of a class each group is made from, in a random order: indices [candidates].
+
+    Parameters
+    ----------
+    own, other : [clusters, d] each, the centroids of the class and of its other class
+    """
+    nearest_own = np.argsort(centroid_distance(x, own), kind="stable")
+    nearest_other = np.argsort(centroid_distance(x, other), kind="stable")
     if params.disjoint:
         if 4 * params.candidates > len(x):
             allowed = f"must be at most a quarter of the {len(x)} images of a class with prototypes.disjoint"
@@ -214,21 +243,24 @@ def _sources(
 def grouped_data(dataset: Dataset, prototypes: Prototypes) -> GroupedData:
     """The examples themselves, from the images of `dataset`."""
     flat = dataset.train_x.reshape(len(dataset.train_x), -1)
-    centroids = prototypes.centroids.reshape(2, prototypes.centroids.shape[1], -1)
-    v_diff = prototypes.v_diff.reshape(-1).astype(np.float64)
-    origin = flat[prototypes.natural[dataset.train_y[prototypes.natural] == 0]].mean(axis=0, dtype=np.float64)
+    labels = range(len(prototypes.other))
+    centroids = prototypes.centroids.reshape(*prototypes.centroids.shape[:2], -1)
+    v_diff = prototypes.v_diff.reshape(len(labels), -1).astype(np.float64)
+    natural = [prototypes.natural[dataset.train_y[prototypes.natural] == label] for label in labels]
+    pairs = [sorted((label, int(prototypes.other[label]))) for label in labels]
+    origins = [flat[natural[smaller]].mean(axis=0, dtype=np.float64) for smaller, _ in pairs]
+    axes = [v_diff[label] if label == larger else -v_diff[label] for label, (_, larger) in enumerate(pairs)]
     parts: dict[str, list[Examples]] = {name: [] for name in GroupedData.__annotations__}
 
     def add(name: str, group: str, label: int, target: int, x: Array) -> None:
         """Add images x [m, d] of class `label`, to be given the label `target`."""
-        columns = (centroid_distance(x, centroids[label]), axis_position(x, origin, v_diff))
+        columns = (centroid_distance(x, centroids[label]), axis_position(x, origins[label], axes[label]))
         images = x.reshape(-1, *dataset.train_x.shape[1:])
         parts[name].append(Examples(images, np.full(len(x), target), np.full(len(x), group), *columns))
 
-    for label in (0, 1):
-        members = prototypes.natural[dataset.train_y[prototypes.natural] == label]
-        add("train", NATURAL, label, label, flat[members])
-    for label in (0, 1):
+    for label in labels:
+        add("train", NATURAL, label, label, flat[natural[label]])
+    for label in labels:
         for group in GROUPS:
             x = flat[prototypes.sources[group][label]]
             if group == "input_outlier":
@@ -236,7 +268,7 @@ def grouped_data(dataset: Dataset, prototypes: Prototypes) -> GroupedData:
                 for direction, images in displaced.items():
                     add(f"control_{direction}", group, label, label, images[: prototypes.trained])
                 x = displaced[prototypes.direction]
-            target = 1 - label if group == "output_outlier" else label
+            target = int(prototypes.other[label]) if group == "output_outlier" else label
             add("train", group, label, target, x[: prototypes.trained])
             add("heldout", group, label, target, x[prototypes.trained :])
     return GroupedData(**{name: _joined(members) for name, members in parts.items()})

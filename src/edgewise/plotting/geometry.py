@@ -25,11 +25,11 @@ from edgewise.plotting.style import (
     new_figure,
 )
 
-#: Of an example, by its label.
-MARKERS = {0: "o", 1: "^"}
+#: Of examples, by their label; with more labels they begin again.
+MARKERS = "o^sDv<>Pp*"
 
-#: Images of each group and label in figure 2.
-IMAGES_SHOWN = 5
+#: Columns of images in figure 2: as many for each label, and of many labels one for each.
+IMAGES_SHOWN = 10
 
 
 def taxonomy(tables: Tables, captions: Captions) -> Figure:
@@ -39,14 +39,14 @@ def taxonomy(tables: Tables, captions: Captions) -> Figure:
     of_first_seed = shared[shared["seed"] == shared["seed"].iloc[0]]["images"]
     labels = "Output-outliers have the other label"
     caption = f"{captions.first_seed}. {labels}. {shared_in_words(of_first_seed.to_dict())}"
-    figure, panel = _position_figure("The four groups in input space", caption, entries)
     table = tables["taxonomy"]
+    figure, panel = _position_figure("The four groups in input space", caption, entries, table)
     for group in (NATURAL, *GROUPS):
         color = COLORS[group]
         # Output-outliers lie where inliers do, so they are rings around them.
         face, size = ("none", 75) if group == "output_outlier" else (color, 14 if group == NATURAL else 34)
         alpha = 0.35 if group == NATURAL else 0.85
-        for label, marker in MARKERS.items():
+        for label, marker in _markers(table).items():
             rows = _of(table, group, label)
             panel.scatter(
                 rows["along"], rows["away"], size, marker=marker, facecolors=face, edgecolors=color, alpha=alpha
@@ -59,11 +59,12 @@ def displacement(tables: Tables, captions: Captions) -> Figure:
     """The same seed images displaced coherently and as far in random directions (figure 18)."""
     entries = [marker_entry(COLORS[NATURAL], NATURAL), marker_entry(COLORS["inlier"], "seed images (inliers)")]
     entries += [marker_entry(COLORS["coherent"], "coherent"), marker_entry(COLORS["random"], "random directions")]
-    figure, panel = _position_figure("Equally far, along v$_{diff}$ or orthogonal to it", captions.setting, entries)
     table = tables["taxonomy"]
+    title = "Equally far, along v$_{diff}$ or orthogonal to it"
+    figure, panel = _position_figure(title, captions.setting, entries, table)
     shown = {NATURAL: COLORS[NATURAL], "inlier": COLORS["inlier"]}
     shown |= {f"control_{direction}": COLORS[direction] for direction in DIRECTIONS}
-    for label, marker in MARKERS.items():
+    for label, marker in _markers(table).items():
         seeds = _of(table, "inlier", label)
         for group, color in shown.items():
             rows = _of(table, group, label)
@@ -77,13 +78,16 @@ def displacement(tables: Tables, captions: Captions) -> Figure:
     return figure
 
 
-def _position_figure(title: str, caption: str, entries: list[Line2D]) -> tuple[Figure, Axes]:
+def _position_figure(title: str, caption: str, entries: list[Line2D], table: pd.DataFrame) -> tuple[Figure, Axes]:
     """A figure of one panel of positions, whose legend also has the markers of the labels and of the centroids."""
-    entries = entries + [marker_entry(GREY, f"label {label}", marker) for label, marker in MARKERS.items()]
-    star = Line2D([], [], color="black", linestyle="", marker="*", markersize=11, label="class means μ$_0$, μ$_1$")
+    markers = _markers(table)
+    entries = entries + [marker_entry(GREY, f"label {label}", marker) for label, marker in markers.items()]
+    means = "class means μ$_0$, μ$_1$" if len(markers) == 2 else "means of a class and its other class"
+    star = Line2D([], [], color="black", linestyle="", marker="*", markersize=11, label=means)
     figure, panels = new_figure((1, 1), title, caption, [*entries, star], panel_size=(10, 4.6))
     panel = panels[0, 0]
-    panel.set_xlabel("position along v$_{diff}$ (μ$_0$ at 0, μ$_1$ at 1)")
+    at_ends = "μ$_0$ at 0, μ$_1$ at 1" if len(markers) == 2 else "of the two means that of the smaller label at 0"
+    panel.set_xlabel(f"position along v$_{{diff}}$ ({at_ends})")
     panel.set_ylabel("distance from that axis, in units of ‖v$_{diff}$‖")
     return figure, panel
 
@@ -101,6 +105,11 @@ def shared_in_words(shared: Mapping[str, int]) -> str:
     return f"Trained images in common: {', '.join(pairs)}{others}"
 
 
+def _markers(table: pd.DataFrame) -> dict[int, str]:
+    """The marker of each label in the table."""
+    return {label: MARKERS[label % len(MARKERS)] for label in range(int(table["label"].max()) + 1)}
+
+
 def _of(table: pd.DataFrame, group: str, label: int) -> pd.DataFrame:
     return table[(table.index == group) & (table["label"] == label)]
 
@@ -115,17 +124,19 @@ def images(train: Examples, dataset: Dataset, shared: Mapping[str, int], caption
     clipped = "Pixels outside the display's range, as displacement makes them, are clipped"
     caption = f"{captions.first_seed}. {clipped}. {shared_in_words(shared)}"
     names = (NATURAL, *GROUPS)
-    shape = (len(names), 2 * IMAGES_SHOWN)
+    classes = len(dataset.class_names)
+    shown = max(1, IMAGES_SHOWN // classes)
+    shape = (len(names), classes * shown)
     figure, panels = new_figure(shape, "Images of the four groups", caption, panel_size=(1.14, 1.0))
     for panel in panels.flat:
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
         panel.grid(visible=False)
     for row, group in zip(panels, names, strict=True):
-        for label in MARKERS:
+        for label in range(classes):
             members = np.flatnonzero((train.group == group) & (train.y == label))
             # A small group leaves panels empty.
-            for panel, member in zip(row[label * IMAGES_SHOWN :], members[:IMAGES_SHOWN], strict=False):
+            for panel, member in zip(row[label * shown :], members[:shown], strict=False):
                 pixels = _to_pixels(train.x[member], dataset)
                 panel.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         row[0].set_ylabel(
@@ -137,8 +148,8 @@ def images(train: Examples, dataset: Dataset, shared: Mapping[str, int], caption
             color=COLORS[group],
             fontweight="bold",
         )
-    for label in MARKERS:
-        panels[0, label * IMAGES_SHOWN].set_title(f'label {label}: "{dataset.class_names[label]}"')
+    for label, name in enumerate(dataset.class_names):
+        panels[0, label * shown].set_title(f'label {label}: "{name}"' if shown > 1 else f'"{name}"')
     return figure
 
 

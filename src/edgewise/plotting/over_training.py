@@ -64,8 +64,8 @@ CLOCKS = {"step": ("", STEPS_LABEL), "time": ("_equal_time", TIME_LABEL)}
 #: The tables of sharpness, with the labels of their axes.
 SHARPNESS = {"sharpness": "sharpness λ$_1$", "secant_sharpness": "secant sharpness κ"}
 
-#: Line style and marker of strata, by class.
-CLASS_STYLES = {0: ("-", "o"), 1: ("--", "^")}
+#: Line styles and markers of strata, by class; with more classes they begin again.
+CLASS_STYLES = [("-", "o"), ("--", "^"), ("-.", "s"), (":", "D")]
 
 #: The tables of figure 7: label of the axis, whether it is logarithmic, and the bounds of the quantity.
 PERSISTENCE = {
@@ -212,9 +212,11 @@ def strata(tables: Tables, captions: Captions) -> Figure:
     colors = {q: to_hex(colormaps["viridis"](0.9 * (q - 1) / max(1, each - 1))) for q in range(1, each + 1)}
     ends = {1: " (nearest to the centroid)", each: " (farthest)"}
     entries = [legend_entry(CurveStyle(color), f"quantile {q}{ends.get(q, '')}") for q, color in colors.items()]
+    classes = int(table["label"].max()) + 1
+    class_styles = [CLASS_STYLES[label % len(CLASS_STYLES)] for label in range(classes)]
     entries += [
         Line2D([], [], color=GREY, ls=linestyle, marker=marker, markersize=6, label=f"class {label}")
-        for label, (linestyle, marker) in CLASS_STYLES.items()
+        for label, (linestyle, marker) in enumerate(class_styles)
     ]
     caption = f"{captions.mean_with('bar')}. At equal time. {GAIN_CAPTION} {_transient_in_words(tables['moments'])}"
     title = "What natural data gain from the edge, by distance to the centroid"
@@ -222,17 +224,17 @@ def strata(tables: Tables, captions: Captions) -> Figure:
     for (over_time, by_quantile, by_influence), branch in zip(panels, compared, strict=True):
         prefix = DELTA_LOSS_PAIRS[branch][0]
         styles = {
-            f"{prefix}{name}": CurveStyle(colors[row["quantile"]], CLASS_STYLES[row["label"]][0], band=False)
+            f"{prefix}{name}": CurveStyle(colors[row["quantile"]], class_styles[int(row["label"])][0], band=False)
             for name, row in table.iterrows()
         }
         _delta_panel(over_time, tables["delta_loss_strata"], tables["moments"], branch, "time", styles)
         over_time.set_title(DELTA_LOSS_PAIRS[branch][1])
         gain = f"{prefix}gain_time"
-        for label in CLASS_STYLES:
+        for label, (_, marker) in enumerate(class_styles):
             rows = table[table["label"] == label]
-            shift = 0.12 * (2 * label - 1)
-            _draw_points(by_quantile, rows["quantile"] + shift, rows, gain, label, colors)
-            _draw_points(by_influence, rows["curvature_influence"], rows, gain, label, colors)
+            shift = 0.24 * (label / (classes - 1) - 0.5)
+            _draw_points(by_quantile, rows["quantile"] + shift, rows, gain, marker, colors)
+            _draw_points(by_influence, rows["curvature_influence"], rows, gain, marker, colors)
         by_quantile.set(xlabel="quantile of the distance to the centroid", xticks=list(colors))
         by_influence.set(xlabel="influence C$_k$ before onset", xscale="log")
         for panel in (by_quantile, by_influence):
@@ -248,14 +250,14 @@ def strata(tables: Tables, captions: Captions) -> Figure:
 
 
 def _draw_points(
-    panel: Axes, x: pd.Series, rows: pd.DataFrame, column: str, label: int, colors: dict[int, str]
+    panel: Axes, x: pd.Series, rows: pd.DataFrame, column: str, marker: str, colors: dict[int, str]
 ) -> None:
     """Draw a column of strata of one class, with its intervals."""
     bounds = rows[[f"{column}_low", f"{column}_high"]].to_numpy(float)
     for at, value, (low, high), quantile in zip(x, rows[column], bounds, rows["quantile"], strict=True):
         color = colors[quantile]
         panel.plot([at, at], [low, high], color=color, linewidth=1, alpha=0.6)
-        panel.plot([at], [value], color=color, marker=CLASS_STYLES[label][1], markersize=6, linestyle="")
+        panel.plot([at], [value], color=color, marker=marker, markersize=6, linestyle="")
 
 
 def decomposition(tables: Tables, captions: Captions) -> Figure:

@@ -43,7 +43,7 @@ def shifted_inputs(
 
     Parameters
     ----------
-    v_diff : [C, H, W], the difference of the class means, not normalised
+    v_diff : [K, C, H, W], for each class its mean less that of its other class, not normalised
     entropy : seeds the random directions and the noise
     """
     for direction in DIRECTIONS:
@@ -58,15 +58,17 @@ def shifted_inputs(
 
 
 def displacements(y: Array, v_diff: Array, direction: Direction, entropy: Sequence[int]) -> Array:
-    """The displacement per unit of alpha of an input of each label in y [n], as float64 [n, *v_diff.shape].
+    """The displacement per unit of alpha of an input of each label in y [n], as float64 [n, C, H, W].
 
-    As for the input-outliers (paper, section 3). Coherent: -v_diff for class 0 and +v_diff for class 1, away from the
-    other class. Random: a different direction for each example, orthogonal to v_diff and of its length.
+    As for the input-outliers (paper, section 3). Coherent: v_diff of its class, away from the other class. Random: a
+    different direction for each example, orthogonal to v_diff of its class and of its length.
     """
-    if direction == "coherent":
-        return np.where(y == 1, 1.0, -1.0).reshape(-1, *[1] * v_diff.ndim) * v_diff.astype(np.float64)
-    flat = v_diff.astype(np.float64).reshape(-1)
-    return random_orthogonal(flat, len(y), np.random.default_rng(entropy)).reshape(-1, *v_diff.shape)
+    away = v_diff.astype(np.float64)[y]
+    if direction == "random":
+        for label, of_class in enumerate(v_diff.astype(np.float64).reshape(len(v_diff), -1)):
+            directions = random_orthogonal(of_class, len(y), np.random.default_rng(entropy))
+            away[y == label] = directions[y == label].reshape(-1, *v_diff.shape[1:])
+    return away
 
 
 def corrupt(pixels: Tensor, corruption: str, strength: float, entropy: Sequence[int]) -> Tensor:
