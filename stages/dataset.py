@@ -7,7 +7,7 @@ from edgewise.sources import load_dataset
 
 
 def main(params: Params) -> None:
-    write_atomically(DATASET, load_dataset(params.dataset).to_bytes())
+    write_atomically(DATASET, load_dataset(params.dataset, params.groups).to_bytes())
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ def main(params: Params) -> None:
     dataset = load(DATASET, Dataset.from_bytes)
     prototypes = load(prototypes_file(params.seeds[0]), Prototypes.from_bytes)
     train = grouped_data(dataset, prototypes).train
-    write_atomically(FIGURES / f"{IMAGES}.png", to_png(draw_images(train, dataset, prototypes.shared(), captions)))
+    drawn = draw_images(train, dataset, prototypes.shared(), tables, captions)
+    write_atomically(FIGURES / f"{IMAGES}.png", to_png(drawn))
 
 
 def run_captions(params: Params) -> Captions:

@@ -17,7 +17,8 @@ from heldout import Unseen
 def main(params: Params, seed: int, branch: str) -> None:
     experiment = Experiment(params, seed)
     unseen = Unseen(experiment)
-    subsets = {"test": unseen.test(params.robustness.examples, params.robustness.seed), **unseen.heldout()}
+    most = params.robustness.examples
+    subsets = {"test": unseen.test(most, params.robustness.seed), **unseen.heldout(most)}
     pixels = PixelSpace.of(experiment.dataset, subsets["test"].x)
     epsilons = load(STRENGTHS, strengths)
     rows: list[dict[str, float | str]] = []

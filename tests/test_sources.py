@@ -9,7 +9,7 @@ from PIL import Image
 
 from edgewise.data.examples import Dataset
 from edgewise.errors import EdgewiseError, ParameterError
-from edgewise.params import DatasetParams
+from edgewise.params import DatasetParams, GroupParams
 from edgewise.sources import CIFAR10_MEAN, CIFAR10_STD, load_dataset
 
 
@@ -169,6 +169,37 @@ def test_image_folder_gives_the_pixels_of_its_files(image_folder):
     for split, count in (("train", 5), ("test", 2)):
         expected = np.concatenate([pictures[split, name][:count] for name in ("cat", "ant")]).transpose(0, 3, 1, 2)
         np.testing.assert_allclose(pixels(dataset, split) * 255, expected, atol=1e-3)
+
+
+def test_groups_of_a_file_follow_the_images_of_the_classes_into_their_order(tmp_path, arrays):
+    root = save(tmp_path / "a.npz", arrays)
+    (tmp_path / "groups.csv").write_text("example,group\n0,first\n2,first\n5,last\n17,last\n1,first\n")
+    groups = GroupParams(source="file", file=str(tmp_path / "groups.csv"))
+    dataset = load_dataset(DatasetParams(name="npz", root=root, classes=(2, 0), n=6), groups)
+    there = [i for label in (2, 0) for i in range(18) if arrays["train_y"][i] == label]
+    assert list(dataset.groups) == ["first", "last"]
+    assert [there[i] for i in np.flatnonzero(dataset.groups["first"])] == [2, 0]
+    assert [there[i] for i in np.flatnonzero(dataset.groups["last"])] == [5, 17]
+    again = Dataset.from_bytes(dataset.to_bytes())
+    for name, mask in dataset.groups.items():
+        np.testing.assert_array_equal(again.groups[name], mask)
+    assert load_dataset(DatasetParams(name="npz", root=root, classes=(2, 0), n=6)).groups == {}
+
+
+def test_a_group_without_an_image_of_the_classes_is_an_error(tmp_path, arrays):
+    root = save(tmp_path / "a.npz", arrays)
+    (tmp_path / "groups.csv").write_text("example,group\n0,first\n2,third\n")
+    groups = GroupParams(source="both", file=str(tmp_path / "groups.csv"))
+    with pytest.raises(ParameterError, match=r"groups.file: .*'third' has no image of dataset.classes"):
+        load_dataset(DatasetParams(name="npz", root=root, classes=(0, 1), n=6), groups)
+
+
+def test_groups_of_an_image_folder_go_by_relative_path(image_folder, tmp_path):
+    root, _ = image_folder
+    (tmp_path / "groups.csv").write_text("example,group\ntrain/cat/1.png,spotted\n")
+    groups = GroupParams(source="file", file=str(tmp_path / "groups.csv"))
+    dataset = load_dataset(DatasetParams(name="image_folder", root=root, classes=("cat", "ant"), n=4), groups)
+    assert np.flatnonzero(dataset.groups["spotted"]).tolist() == [1]
 
 
 def test_image_folder_classes_go_by_label_too(image_folder):

@@ -88,6 +88,36 @@ class PrototypeParams(Section):
         return self
 
 
+class GroupParams(Section):
+    """Which groups are tracked, beside the strata of the natural training images."""
+
+    #: prototypes: the four of the paper, which are made and added to the training data; file: your own, of natural
+    #: training images; both; none: those that `noise` makes alone.
+    source: Literal["prototypes", "file", "both", "none"] = "prototypes"
+    #: A CSV with the columns example and group, or a .npz with train_group. An example is a place in the training split
+    #: from 0 on; of an image folder, a path from dataset.root on, as train/cat/1.png.
+    file: str = "datasets/groups.csv"
+    #: Fraction of the natural training images of each class that get the label of another class; they are tracked as
+    #: the group mislabelled, the others as the group clean.
+    noise: Fraction = 0.0
+
+    @property
+    def has_prototypes(self) -> bool:
+        """Whether the four of the paper are among them."""
+        return self.source in ("prototypes", "both")
+
+    @property
+    def has_file(self) -> bool:
+        """Whether the user's own are among them."""
+        return self.source in ("file", "both")
+
+    @model_validator(mode="after")
+    def _there_are_some(self) -> Self:
+        if self.source == "none" and self.noise == 0:
+            raise ParameterError("groups.source", self.source, "needs groups.noise above 0: there must be some groups")
+        return self
+
+
 class ModelParams(Section):
     """The network and its initialisation; what the parameters mean for each network: src/edgewise/network/models.py."""
 
@@ -229,7 +259,7 @@ class RobustnessParams(Section):
     step_size: Positive = 0.25
     #: Runs of PGD; the first goes on from the best perturbation of the smaller epsilons, the others start at random.
     restarts: Count = 2
-    #: At most so many test images are attacked (see `Params.replicate` for which); of the held-out groups, all.
+    #: At most so many test images are attacked (see `Params.replicate` for which), and of each held-out group.
     examples: Count = 100
     #: Every so many checkpoints are attacked, and the last; both iterates of each.
     every: Count = 4
@@ -303,6 +333,7 @@ class Params(Section):
     branches: list[Literal["baseline", "exit", "enter", "flow"]] = ["baseline", "exit"]
     dataset: DatasetParams = DatasetParams()
     prototypes: PrototypeParams = PrototypeParams()
+    groups: GroupParams = GroupParams()
     model: ModelParams = ModelParams()
     optimizer: OptimizerParams = OptimizerParams()
     edge: EdgeParams = EdgeParams()

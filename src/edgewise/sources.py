@@ -4,7 +4,7 @@ A source knows labels and class names, and gives images on demand; choosing the 
 images is the same for every source. Which n of the training images a seed trains on is chosen later (`data.groups`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ import numpy as np
 
 from edgewise.data.examples import Dataset
 from edgewise.data.files import UNREADABLE_NPZ, Array
+from edgewise.data.memberships import read_groups
 from edgewise.errors import ParameterError
-from edgewise.params import DatasetParams
+from edgewise.params import DatasetParams, GroupParams
 
 #: The usual CIFAR-10 channel statistics (paper, appendix A).
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -29,15 +30,17 @@ class Source:
     test_labels: Array
     train_images: Callable[[Array], Array]
     test_images: Callable[[Array], Array]
+    #: What a file of groups calls the training images; if nothing else is said, their places from 0 on.
+    train_names: Sequence[str] = ()
 
 
-def load_dataset(params: DatasetParams) -> Dataset:
-    """Load all images of the classes that `params` names.
+def load_dataset(params: DatasetParams, groups: GroupParams | None = None) -> Dataset:
+    """Load all images of the classes that `params` names, and the groups of the user's own that `groups` names.
 
     Raises
     ------
     ParameterError
-        Names the dataset parameter at fault, what it was and what is allowed.
+        Names the parameter at fault, what it was and what is allowed.
     """
     source = SOURCES[params.name](Path(params.root))
     classes = _present(source) if params.classes == "all" else params.classes
@@ -70,7 +73,18 @@ def load_dataset(params: DatasetParams) -> Dataset:
         std=std,
         class_names=tuple(source.class_names[index] for index in chosen),
         name=params.name,
+        groups=_own_groups(groups, source, np.concatenate(train)) if groups is not None and groups.has_file else {},
     )
+
+
+def _own_groups(params: GroupParams, source: Source, chosen: Array) -> dict[str, Array]:
+    """The groups of a file as masks of the `chosen` training images of the source."""
+    names = source.train_names or [str(i) for i in range(len(source.train_labels))]
+    groups = {group: mask[chosen] for group, mask in read_groups(Path(params.file), names).items()}
+    empty = [group for group, mask in groups.items() if not mask.any()]
+    if empty:
+        raise ParameterError("groups.file", params.file, f"group {empty[0]!r} has no image of dataset.classes")
+    return groups
 
 
 def _channel_statistics(train_x: Array, params: DatasetParams) -> tuple[Array, Array]:
@@ -187,7 +201,8 @@ def _image_folder(root: Path) -> Source:
         return images
 
     labels = [np.array(split.targets) for split in (train, test)]
-    return Source(train.classes, labels[0], labels[1], images_of(train), images_of(test))
+    names = [Path(path).relative_to(root).as_posix() for path, _ in train.samples]
+    return Source(train.classes, labels[0], labels[1], images_of(train), images_of(test), names)
 
 
 def _npz(root: Path) -> Source:

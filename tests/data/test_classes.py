@@ -82,14 +82,14 @@ def test_flipped_labels_are_those_of_the_other_class_and_displacement_is_away_fr
             ("inlier", seeds, label),
         ):
             part = slice(label * TRAINED, (label + 1) * TRAINED)
-            mask = train.group == group
+            mask = train.members[group]
             np.testing.assert_allclose(train.x[mask][part].reshape(TRAINED, -1), x, atol=1e-4)
             assert train.y[mask][part].tolist() == [y] * TRAINED
 
 
 def test_means_lie_at_the_ends_of_the_axis_of_their_pair(dataset, prototypes, nearest):
     train = grouped_data(dataset, prototypes).train
-    natural = train.group == "natural"
+    natural = train.members["natural"]
     for label, other in enumerate(nearest):
         along = train.position[natural & (train.y == label), 0]
         assert along.mean() == pytest.approx(float(label > other), abs=1e-5)

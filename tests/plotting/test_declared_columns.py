@@ -5,8 +5,9 @@ import synthetic
 import yaml
 from conftest import REPOSITORY
 
-from edgewise.data.groups import choose_prototypes, grouped_data
+from edgewise.data.groups import GROUPS, choose_prototypes, grouped_data
 from edgewise.inference.generalisation import evaluation_tables
+from edgewise.inference.metrics import group_metrics, group_table
 from edgewise.inference.positions import geometry_tables
 from edgewise.inference.predictions import prediction_tables
 from edgewise.inference.series import series_tables
@@ -34,14 +35,16 @@ def columns_of_the_code():
     prototypes = choose_prototypes(dataset, PrototypeParams(candidates=10, trained=5), 100, 3.0, "coherent")
     data = dict.fromkeys((0, 1), grouped_data(dataset, prototypes))
     seeds = {seed: synthetic.records() for seed in (0, 1)}
-    tables = geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds) | prediction_tables(seeds)
+    sizes = group_metrics(seeds, dict.fromkeys(seeds, prototypes), data)
+    tables = {"groups": group_table(sizes)}
+    tables |= geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds) | prediction_tables(seeds)
     return {f"plots/tables/{name}.csv": {table.index.name, *table.columns} for name, table in tables.items()}
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_need_columns_that_the_code_makes(name, columns_of_the_code):
-    for table, columns in FIGURES[name].needs.items():
-        assert set(columns) <= columns_of_the_code[f"plots/tables/{table}.csv"]
+    for table in FIGURES[name].needs:
+        assert set(FIGURES[name].columns(table, GROUPS)) <= columns_of_the_code[f"plots/tables/{table}.csv"]
 
 
 def test_the_figures_stage_reads_the_tables_that_the_summary_writes():

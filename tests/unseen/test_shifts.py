@@ -36,10 +36,10 @@ def photos():
 def test_displacement_is_that_of_the_input_outliers(dataset, prototypes):
     data = grouped_data(dataset, prototypes)
     for split in ("train", "heldout"):
-        x, y, group = (getattr(getattr(data, split), part) for part in ("x", "y", "group"))
-        seeds = group == "inlier"
+        x, y, members = (getattr(getattr(data, split), part) for part in ("x", "y", "members"))
+        seeds = members["inlier"]
         moved = x[seeds] + 3.0 * displacements(y[seeds], prototypes.v_diff, "coherent", (0,))
-        np.testing.assert_allclose(moved, x[group == "input_outlier"], atol=1e-5)
+        np.testing.assert_allclose(moved, x[members["input_outlier"]], atol=1e-5)
 
 
 def test_random_displacement_is_as_long_and_orthogonal(prototypes):

@@ -1,6 +1,7 @@
 """Labelled images as arrays."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Self
 
 from edgewise.data.files import Array, pack, unpack
@@ -17,6 +18,7 @@ class Dataset:
     mean, std : float32 [C], in units of the source's pixels
     class_names : the K classes, in the order of their labels
     name : the source
+    groups : for each group of the user's own, a mask bool [n] of the training images in it; an image may be in several
     """
 
     train_x: Array
@@ -27,14 +29,17 @@ class Dataset:
     std: Array
     class_names: tuple[str, ...]
     name: str
+    groups: Mapping[str, Array] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """The self-describing file of the dataset stage: a .npz, the same bytes for the same content."""
         arrays = {key: getattr(self, key) for key in ("train_x", "train_y", "test_x", "test_y", "mean", "std")}
+        arrays |= {f"groups.{group}": mask for group, mask in self.groups.items()}
         return pack(arrays, {"class_names": self.class_names, "name": self.name})
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
         """Read what `to_bytes` wrote."""
         arrays, about = unpack(content)
-        return cls(**arrays, class_names=tuple(about["class_names"]), name=about["name"])
+        groups = {key.removeprefix("groups."): arrays.pop(key) for key in list(arrays) if key.startswith("groups.")}
+        return cls(**arrays, class_names=tuple(about["class_names"]), name=about["name"], groups=groups)

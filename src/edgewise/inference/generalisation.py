@@ -20,7 +20,6 @@ import pandas as pd
 
 from edgewise.data.displacement import Direction
 from edgewise.data.files import Array
-from edgewise.data.groups import GROUPS
 from edgewise.inference.intervals import Scale, fraction, plain
 from edgewise.inference.onset import second_onset
 from edgewise.inference.records import SeedRecords, Seeds, at_equal_step
@@ -259,7 +258,7 @@ def dominance(seed: int, records: SeedRecords, strengths: Mapping[str, list[floa
 
     The paper's condition is that the advantage goes to the edge branch only where the evaluated subset dominates v_1.
     Test data stand for the group that they are shifted towards: under attack for the boundary group (figure 9),
-    displaced for the input-outliers (figure 10). The strengths of attack are those of `advantages`.
+    displaced for the input-outliers (figure 10), where there are such groups. The strengths are those of `advantages`.
 
     Returns
     -------
@@ -277,7 +276,7 @@ def dominance(seed: int, records: SeedRecords, strengths: Mapping[str, list[floa
     advantage_equal_time : the same at equal training time
     """
     late = second_half(records.hessian["baseline"])
-    influence = pd.Series({group: late[f"curvature_influence_{group}"].mean() for group in GROUPS})
+    influence = pd.Series({group: late[f"curvature_influence_{group}"].mean() for group in records.groups})
     at_equal_time = advantages(records, "equal_time", strengths)
     rows = [
         {
@@ -291,8 +290,10 @@ def dominance(seed: int, records: SeedRecords, strengths: Mapping[str, list[floa
             "advantage_equal_time": at_equal_time[evaluation, group],
         }
         for (evaluation, group), advantage in advantages(records, "late", strengths).items()
+        if group in records.groups
     ]
-    return pd.DataFrame(rows)
+    columns = ["seed", "evaluation", "group", "influence_share", "dominant_group", "dominates"]
+    return pd.DataFrame(rows, columns=[*columns, "advantage", "advantage_equal_time"])
 
 
 def advantages(
@@ -316,7 +317,7 @@ def advantages(
         chosen = (strengths or {}).get(subset) or list(attacked.index)
         found[f"adversarial_{subset}", group] = float(attacked[attacked.index.isin(chosen)].mean())
     found["displaced_test", "input_outlier"] = -float(loss.loc["coherent"].iloc[-1])
-    for group in GROUPS:
+    for group in records.groups:
         if (HELDOUT + group, 0) in loss.index:
             found[HELDOUT + group, group] = -float(loss.loc[(HELDOUT + group, 0)])
     return found

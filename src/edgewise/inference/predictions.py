@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from edgewise.data.files import Array
-from edgewise.data.groups import GROUPS
 from edgewise.inference.gains import at_times, delta_loss, two_step_average
 from edgewise.inference.intervals import LOG, correlation, estimate, plain, spearman
 from edgewise.inference.metrics import as_dict
@@ -32,8 +31,12 @@ def reference(records: SeedRecords) -> str:
     return "flow" if "flow" in records.branches else "exit"
 
 
-def loss_away(records: SeedRecords, names: Sequence[str] = GROUPS) -> pd.DataFrame:
-    """The measured loss away from the edge at the times of the prediction, as far as it goes; one row a step."""
+def loss_away(records: SeedRecords, names: Sequence[str] | None = None) -> pd.DataFrame:
+    """The measured loss away from the edge at the times of the prediction, as far as it goes; one row a step.
+
+    Here and below: of all groups, if no names of groups or strata are given.
+    """
+    names = records.groups if names is None else names
     away, times = records.steps[reference(records)], records.edge_flow["time"].to_numpy()
     time = two_step_average((away["time"] - away["time"].iloc[0]).to_numpy())
     losses = two_step_average(away[[f"loss_{name}" for name in names]].to_numpy())
@@ -42,19 +45,20 @@ def loss_away(records: SeedRecords, names: Sequence[str] = GROUPS) -> pd.DataFra
     return pd.DataFrame(at_times(covered, time, losses), columns=list(names), index=index)
 
 
-def predicted_loss(records: SeedRecords, names: Sequence[str] = GROUPS) -> pd.DataFrame:
+def predicted_loss(records: SeedRecords, names: Sequence[str] | None = None) -> pd.DataFrame:
     """The loss at the edge that edge flow predicts, indexed as `loss_away`; it may go further."""
+    names = records.groups if names is None else names
     losses = records.edge_flow[[f"loss_{name}" for name in names]].to_numpy()
     return pd.DataFrame(losses, columns=list(names), index=pd.RangeIndex(len(losses), name="step"))
 
 
-def predicted_delta_loss(records: SeedRecords, names: Sequence[str] = GROUPS) -> pd.DataFrame:
+def predicted_delta_loss(records: SeedRecords, names: Sequence[str] | None = None) -> pd.DataFrame:
     """Delta l_k(t) at equal training time, with edge flow in place of the baseline; indexed as `gains.delta_loss`."""
     away = loss_away(records, names)
     return away - predicted_loss(records, names).loc[away.index]
 
 
-def both(records: SeedRecords, names: Sequence[str] = GROUPS) -> tuple[pd.DataFrame, pd.DataFrame]:
+def both(records: SeedRecords, names: Sequence[str] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Delta l_k(t) at equal training time as measured and as predicted, on the times that both have."""
     measured, predicted = delta_loss(records, reference(records), "time", names), predicted_delta_loss(records, names)
     shared = measured.index.intersection(predicted.index)
@@ -71,12 +75,13 @@ def error_over_time(records: SeedRecords) -> pd.Series:
     return pd.Series(np.linalg.norm(predicted - measured, axis=1) / size, index=measured.index)
 
 
-def split_delta_loss(records: SeedRecords, names: Sequence[str] = GROUPS) -> pd.DataFrame:
+def split_delta_loss(records: SeedRecords, names: Sequence[str] | None = None) -> pd.DataFrame:
     """Delta l_k(t) at equal training time as path - oscillation, at the baseline's checkpoints.
 
     delta_<name> is Delta l_k; path_<name> is the loss away from the edge less that at the centre of the oscillation:
     where the edge leads; oscillation_<name> is what the oscillation adds at the edge. Indexed by steps since onset.
     """
+    names = records.groups if names is None else names
     whole = delta_loss(records, reference(records), "time", names)
     at_edge = two_step_average(records.steps["baseline"][[f"loss_{name}" for name in names]].to_numpy())
     steps = records.decomposition["step"] - records.t_star
@@ -110,7 +115,7 @@ def theory_metrics(seeds: Seeds) -> dict[str, Any]:
     * groups: settled gains measured and predicted, and the mean error of the settled part relative to the mean size of
       the gain there;
     * rank_correlation, linear_correlation: over groups and strata, within a seed;
-    * follows_until: the first step at which the error of the four gains together is above 10 % of their size;
+    * follows_until: the first step at which the error of the groups' gains together is above 10 % of their size;
     * sharpness_ratio: the curvature along the predicted oscillation in the settled part, over the threshold.
     """
     if not has_prediction(seeds):
@@ -121,14 +126,14 @@ def theory_metrics(seeds: Seeds) -> dict[str, Any]:
     records = list(seeds.values())
     groups: dict[str, Any] = {}
     pairs = [both(r) for r in records]
-    for group in GROUPS:
+    for group in records[0].groups:
         late = [(second_half(measured)[group], second_half(predicted)[group]) for measured, predicted in pairs]
         groups[group] = {
             "measured": as_dict(estimate([float(m.mean()) for m, _ in late])),
             "predicted": as_dict(estimate([float(p.mean()) for _, p in late])),
             "relative_error": as_dict(estimate([float((p - m).abs().mean() / m.abs().mean()) for m, p in late])),
         }
-    points = [settled(r, (*GROUPS, *r.strata)) for r in records]
+    points = [settled(r, r.tracked) for r in records]
     count = len(points[0][0])
     return {
         "edge_flow": {
@@ -145,8 +150,9 @@ def theory_metrics(seeds: Seeds) -> dict[str, Any]:
     }
 
 
-def settled_path(records: SeedRecords, names: Sequence[str] = GROUPS) -> Array:
+def settled_path(records: SeedRecords, names: Sequence[str] | None = None) -> Array:
     """The path term of `split_delta_loss` [names], averaged over the checkpoints of the settled part."""
+    names = records.groups if names is None else names
     split = split_delta_loss(records, names)
     late = split[split.index >= records.setting.steps / 2]
     path: Array = late[[f"path_{name}" for name in names]].mean().to_numpy()
@@ -176,9 +182,9 @@ def prediction_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
         over_time.append(table.assign(error=error_over_time(r)))
     rows = []
     for seed, r in seeds.items():
-        names = (*GROUPS, *r.strata)
+        names = r.tracked
         for name, measured, predicted in zip(names, *settled(r, names), strict=True):
-            kind = "group" if name in GROUPS else "stratum"
+            kind = "group" if name in r.groups else "stratum"
             rows.append({"seed": seed, "name": name, "kind": kind, "measured": measured, "predicted": predicted})
     return tables | {
         "prediction": over_seeds(over_time, lambda column: LOG if column == "error" else plain()),

@@ -19,6 +19,7 @@ from edgewise.plotting.style import (
     Captions,
     CurveStyle,
     Tables,
+    group_colors,
     in_words,
     legend_entry,
     marker_entry,
@@ -28,21 +29,24 @@ from edgewise.plotting.style import (
 #: Of examples, by their label; with more labels they begin again.
 MARKERS = "o^sDv<>Pp*"
 
+#: Pairs of groups that a caption names.
+PAIRS_NAMED = 10
+
 #: Columns of images in figure 2: as many for each label, and of many labels one for each.
 IMAGES_SHOWN = 10
 
 
 def taxonomy(tables: Tables, captions: Captions) -> Figure:
     """Where the groups lie, along the axis of the centroids and away from it (figure 1)."""
-    entries = [marker_entry(COLORS[g], in_words(g), hollow=g == "output_outlier") for g in (NATURAL, *GROUPS)]
+    colors = {NATURAL: COLORS[NATURAL], **group_colors(tables)}
+    entries = [marker_entry(color, in_words(g), hollow=g == "output_outlier") for g, color in colors.items()]
     shared = tables["shared_images"]
     of_first_seed = shared[shared["seed"] == shared["seed"].iloc[0]]["images"]
-    labels = "Output-outliers have the other label"
-    caption = f"{captions.first_seed}. {labels}. {shared_in_words(of_first_seed.to_dict())}"
+    labels = " Output-outliers have the other label." if "output_outlier" in colors else ""
+    caption = f"{captions.first_seed}.{labels} {shared_in_words(of_first_seed.to_dict())}"
     table = tables["taxonomy"]
-    figure, panel = _position_figure("The four groups in input space", caption, entries, table)
-    for group in (NATURAL, *GROUPS):
-        color = COLORS[group]
+    figure, panel = _position_figure(f"The {the_groups(tables)} in input space", caption, entries, table)
+    for group, color in colors.items():
         # Output-outliers lie where inliers do, so they are rings around them.
         face, size = ("none", 75) if group == "output_outlier" else (color, 14 if group == NATURAL else 34)
         alpha = 0.35 if group == NATURAL else 0.85
@@ -57,12 +61,13 @@ def taxonomy(tables: Tables, captions: Captions) -> Figure:
 
 def displacement(tables: Tables, captions: Captions) -> Figure:
     """The same seed images displaced coherently and as far in random directions (figure 18)."""
-    entries = [marker_entry(COLORS[NATURAL], NATURAL), marker_entry(COLORS["inlier"], "seed images (inliers)")]
+    # Without the paper's groups the seed images are not among the examples shown.
+    shown = {NATURAL: COLORS[NATURAL]} | {name: c for name, c in group_colors(tables).items() if name == "inlier"}
+    entries = [marker_entry(c, "seed images (inliers)" if name == "inlier" else name) for name, c in shown.items()]
     entries += [marker_entry(COLORS["coherent"], "coherent"), marker_entry(COLORS["random"], "random directions")]
     table = tables["taxonomy"]
     title = "Equally far, along v$_{diff}$ or orthogonal to it"
     figure, panel = _position_figure(title, captions.setting, entries, table)
-    shown = {NATURAL: COLORS[NATURAL], "inlier": COLORS["inlier"]}
     shown |= {f"control_{direction}": COLORS[direction] for direction in DIRECTIONS}
     for label, marker in _markers(table).items():
         seeds = _of(table, "inlier", label)
@@ -99,10 +104,17 @@ def shared_in_words(shared: Mapping[str, int]) -> str:
     'Trained images in common: inlier & output-outlier 10; others 0'
     """
     pairs = [f"{in_words(pair)} {count}" for pair, count in shared.items() if count]
+    if len(pairs) > PAIRS_NAMED:
+        return f"{len(pairs)} of {len(shared)} pairs of groups have trained images in common"
     if not pairs:
         return "The groups have no trained image in common"
     others = "" if len(pairs) == len(shared) else "; others 0"
     return f"Trained images in common: {', '.join(pairs)}{others}"
+
+
+def the_groups(tables: Tables) -> str:
+    """How a title calls the groups."""
+    return "four groups" if tuple(tables["groups"].index) == GROUPS else "groups"
 
 
 def _markers(table: pd.DataFrame) -> dict[int, str]:
@@ -119,22 +131,22 @@ def _draw_centroids(panel: Axes) -> None:
     panel.set_ylim(bottom=-0.03 * panel.get_ylim()[1])
 
 
-def images(train: Examples, dataset: Dataset, shared: Mapping[str, int], captions: Captions) -> Figure:
+def images(train: Examples, dataset: Dataset, shared: Mapping[str, int], tables: Tables, captions: Captions) -> Figure:
     """A few images of every group and label, as pixels (figure 2)."""
     clipped = "Pixels outside the display's range, as displacement makes them, are clipped"
     caption = f"{captions.first_seed}. {clipped}. {shared_in_words(shared)}"
-    names = (NATURAL, *GROUPS)
+    colors = {NATURAL: COLORS[NATURAL], **group_colors(tables)}
     classes = len(dataset.class_names)
     shown = max(1, IMAGES_SHOWN // classes)
-    shape = (len(names), classes * shown)
-    figure, panels = new_figure(shape, "Images of the four groups", caption, panel_size=(1.14, 1.0))
+    shape = (len(colors), classes * shown)
+    figure, panels = new_figure(shape, f"Images of the {the_groups(tables)}", caption, panel_size=(1.14, 1.0))
     for panel in panels.flat:
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
         panel.grid(visible=False)
-    for row, group in zip(panels, names, strict=True):
+    for row, (group, color) in zip(panels, colors.items(), strict=True):
         for label in range(classes):
-            members = np.flatnonzero((train.group == group) & (train.y == label))
+            members = np.flatnonzero(train.members[group] & (train.y == label))
             # A small group leaves panels empty.
             for panel, member in zip(row[label * shown :], members[:shown], strict=False):
                 pixels = _to_pixels(train.x[member], dataset)
@@ -145,7 +157,7 @@ def images(train: Examples, dataset: Dataset, shared: Mapping[str, int], caption
             ha="right",
             va="center",
             labelpad=8,
-            color=COLORS[group],
+            color=color,
             fontweight="bold",
         )
     for label, name in enumerate(dataset.class_names):
@@ -165,9 +177,10 @@ def centroid_distance(tables: Tables, captions: Captions) -> Figure:
     table = tables["centroid_distance"]
     caption = f"{captions.setting}. In the legends: median distance"
     figure, panels = new_figure((1, 2), "Distance to the centroid of the own class", caption)
-    groups = {name: (COLORS[name], in_words(name)) for name in (NATURAL, *GROUPS)}
-    controls = {
-        "inlier": (COLORS["inlier"], "seed images (inliers)"),
+    colors = {NATURAL: COLORS[NATURAL], **group_colors(tables)}
+    groups = {name: (color, in_words(name)) for name, color in colors.items()}
+    controls = {"inlier": (COLORS["inlier"], "seed images (inliers)")} if "inlier" in colors else {}
+    controls |= {
         "control_coherent": (COLORS["coherent"], "displaced coherently"),
         "control_random": (COLORS["random"], "displaced at random"),
     }
