@@ -1,6 +1,7 @@
 """Draw the figures: all of them from the tables under plots/tables/, but for the one of images."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from common import DATASET, FIGURES, TABLES, load, load_table, prototypes_file, stage
@@ -17,16 +18,21 @@ if TYPE_CHECKING:
 
 def main(params: Params) -> None:
     captions = run_captions(params)
-    has_prediction = (TABLES / "prediction.csv").exists()
-    figures = {name: spec for name, spec in MADE_OF_TABLES.items() if has_prediction or not spec.of_the_model}
+    figures = {name: spec for name, spec in MADE_OF_TABLES.items() if not spec.optional or has_tables(spec)}
     tables = read_tables(figures.values())
     for name in figures:
-        write_atomically(FIGURES / f"{name}.png", to_png(draw(name, tables, captions)))
+        about = replace(captions, seeds=params.sweep.seeds) if name == "figure_sweep" else captions
+        write_atomically(FIGURES / f"{name}.png", to_png(draw(name, tables, about)))
     dataset = load(DATASET, Dataset.from_bytes)
     prototypes = load(prototypes_file(params.seeds[0]), Prototypes.from_bytes)
     train = grouped_data(dataset, prototypes).train
     drawn = draw_images(train, dataset, prototypes.shared(), tables, captions)
     write_atomically(FIGURES / f"{IMAGES}.png", to_png(drawn))
+
+
+def has_tables(figure: FigureSpec) -> bool:
+    """Whether the run has the tables of an optional figure."""
+    return all((TABLES / f"{name}.csv").exists() for name in figure.needs)
 
 
 def run_captions(params: Params) -> Captions:

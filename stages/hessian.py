@@ -10,6 +10,7 @@ from edgewise.data.files import pack, write_atomically, write_rows
 from edgewise.dynamics.edge import measure_sharpness
 from edgewise.dynamics.eigen import EigenTracker
 from edgewise.measures.decomposition import decompose
+from edgewise.measures.kinks import curvature_by_length
 from edgewise.measures.selectivity import measure_examples, measure_groups, rank_correlation
 from edgewise.params import Params
 from edgewise.states.trajectory import manifest_of
@@ -62,11 +63,21 @@ def main(params: Params, seed: int, run: str) -> None:
             )
             examples["influence"].append(influence)
             examples["alignment"].append(alignment)
+    # Of the last pair, where the run has settled.
+    preconditioner = optimizer.preconditioner(pair[0], objective.gradient(first))
+    around = {
+        "step": step,
+        "time": pair[0].time,
+        "sharpness_iterates": sum(row["largest_eigenvalue"] for row in rows[-2:]) / 2,
+        "sharpness_centre": tracker.measure((first + second) / 2, preconditioner).values[0].item(),
+    }
+    kinks = [around | row for row in curvature_by_length(objective, first, second, preconditioner)]
     for name in ("step", "iterate"):
         examples[name] = [row[name] for row in rows]
     records = records_folder(seed, run)
     write_rows(records / "hessian.csv", rows)
     write_rows(records / "decomposition.csv", splits)
+    write_rows(records / "kinks.csv", kinks)
     write_atomically(records / "examples.npz", pack({k: np.array(v) for k, v in examples.items()}, {"run": run}))
 
 

@@ -25,6 +25,8 @@ from edgewise.params import Params
 
 def main(params: Params) -> None:
     runs = {seed: ["base", *params.branches] for seed in params.seeds}
+    for seed in params.sweep.seeds:
+        runs[seed] += [f"sweep-{run}" for run in ("flow", *params.sweep.runs)]
     for root, folder_of in (
         (CHECKPOINTS, checkpoints_folder),
         (RECORDS, records_folder),

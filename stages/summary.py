@@ -30,6 +30,7 @@ from edgewise.inference.positions import geometry_tables
 from edgewise.inference.predictions import prediction_tables, theory_metrics
 from edgewise.inference.records import SeedRecords, Setting, every_step, over_iterates
 from edgewise.inference.series import series_tables
+from edgewise.inference.step_sizes import FLOW, Sweep, SweepRun, sweep_metrics, sweep_tables
 from edgewise.params import Params
 from edgewise.states.optimizers import build_optimizer
 
@@ -40,6 +41,7 @@ def main(params: Params) -> None:
     prototypes = {seed: load(prototypes_file(seed), Prototypes.from_bytes) for seed in params.seeds}
     data = {seed: grouped_data(dataset, chosen) for seed, chosen in prototypes.items()}
     seeds = {seed: load_seed(params, seed, prototypes[seed], data[seed]) for seed in params.seeds}
+    sweep = load_sweep(params)
     claims = judge(params, seeds)
 
     distances = [
@@ -48,7 +50,7 @@ def main(params: Params) -> None:
     metrics: dict[str, Any] = {
         "claims": {"claims": claims},
         "control": control_metrics(seeds, *distances),
-        "edge": edge_metrics(seeds),
+        "edge": edge_metrics(seeds) | {"sweep": sweep_metrics(sweep)},
         "groups": group_metrics(seeds, prototypes, data),
         "ood": ood_metrics(seeds),
         "robustness": robustness_metrics(seeds),
@@ -62,6 +64,7 @@ def main(params: Params) -> None:
     (METRICS / "claims.md").write_text(as_markdown(claims, len(seeds), shared_in_words(metrics["groups"])))
     tables = {"groups": group_table(metrics["groups"])}
     tables |= geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds) | prediction_tables(seeds)
+    tables |= sweep_tables(sweep)
     for name, table in tables.items():
         write_table(TABLES / f"{name}.csv", table)
     print(f"{METRICS / 'claims.md'}: {counted}")
@@ -161,6 +164,7 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
         median_distance={name: float(np.median(some)) for name, some in distances.items()},
         shared=prototypes.shared(),
         decomposition=table("baseline", "decomposition"),
+        kinks=table("baseline", "kinks"),
         edge_flow=table("base", "edge_flow"),
         control=averaged("base", "control", ["alpha"]),
         robustness={
@@ -169,6 +173,25 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
         },
         ood={branch: averaged(branch, "ood", ["step", *CONDITIONS["ood"]]) for branch in params.branches},
     )
+
+
+def load_sweep(params: Params) -> Sweep:
+    """The records of the sweep's runs, gradient flow first; empty without one."""
+    sweep = params.sweep
+    if not sweep.seeds:
+        return {}
+    about: dict[str, tuple[str, float, float]] = {FLOW: (FLOW, np.nan, np.inf)}
+    for run, (name, lr) in sweep.runs.items():
+        optimizer = build_optimizer(params.optimizer.model_copy(update={"name": name, "lr": lr}))
+        about[run] = (name, lr, optimizer.stability_threshold)
+    return {
+        run: SweepRun(
+            *facts,
+            times=np.linspace(0, sweep.time, sweep.measurements + 1),
+            steps={seed: load_table(records_folder(seed, f"sweep-{run}") / "steps.csv") for seed in sweep.seeds},
+        )
+        for run, facts in about.items()
+    }
 
 
 def load_examples(seed: int, run: str) -> dict[str, Array]:

@@ -144,6 +144,22 @@ def decomposition_table(since_onset: Sequence[int], levels: Mapping[str, float])
     return pd.DataFrame(table)
 
 
+def kinks_table() -> pd.DataFrame:
+    """Curvature that grows from 0.9 of the threshold to the threshold over the half-step, and stays there."""
+    relative = np.array([0.0, 0.1, 1.0, 3.0])
+    return pd.DataFrame(
+        {
+            "step": T_STAR + STEPS,
+            "time": LR * (T_STAR + STEPS),
+            "sharpness_iterates": 0.94 * THRESHOLD,
+            "sharpness_centre": 0.95 * THRESHOLD,
+            "relative_length": relative,
+            "length": 0.2 * relative,
+            "curvature": THRESHOLD * (0.9 + 0.1 * np.minimum(relative, 1)),
+        }
+    )
+
+
 def control_table(jitter: float) -> pd.DataFrame:
     """The control at onset: alignment grows with alpha if the displacement is coherent, and vanishes if it is not."""
     alpha = np.array(CONTROL_ALPHAS)
@@ -337,6 +353,7 @@ def records(
         median_distance=GROUP_DISTANCE | STRATUM_DISTANCE,
         shared=SHARED,
         decomposition=decomposition_table(measured["baseline"], levels),
+        kinks=kinks_table(),
         edge_flow=edge_flow_table(missed or {}, levels),
         control=control_table(jitter),
         robustness={

@@ -24,6 +24,14 @@ def _must_ascend(values: list[float], falling: bool = False) -> list[float]:
     return values
 
 
+def _must_differ(items: list[Any]) -> list[Any]:
+    """`items`, if no two are equal."""
+    repeated = sorted({item for item in items if items.count(item) > 1})
+    if repeated:
+        raise ValueError(f"must not repeat {repeated}")
+    return items
+
+
 class Section(BaseModel):
     """A part of params.yaml: unknown keys, nan and infinity are errors."""
 
@@ -223,6 +231,37 @@ class TheoryParams(Section):
     substeps: Annotated[int, Field(ge=1, le=100)] = 2
 
 
+class SweepParams(Section):
+    """Step sizes and optimisers side by side, from the initialisation, beside gradient flow (Cohen et al. 2021)."""
+
+    #: Those of `Params.seeds` whose initialisation is trained from; with none, there is no sweep.
+    seeds: list[Natural] = []
+    #: Each is run at each of the step sizes.
+    optimizers: Annotated[list[Literal["gd", "momentum", "nesterov"]], Field(min_length=1)] = ["gd"]
+    #: Integers are kept as such, for DVC names the runs by what stands in params.yaml.
+    step_sizes: Annotated[list[Annotated[int | float, Field(gt=0)]], Field(min_length=1)] = [
+        0.02,
+        0.03,
+        0.04,
+        0.06,
+        0.08,
+    ]
+    #: Training time of every run.
+    time: Positive = 12.0
+    #: The sharpness, and the distance from gradient flow, are measured at so many regular times.
+    measurements: Annotated[int, Field(ge=8)] = 24
+
+    @field_validator("seeds", "optimizers", "step_sizes")
+    @classmethod
+    def _no_repeats(cls, items: list[Any]) -> list[Any]:
+        return _must_differ(items)
+
+    @property
+    def runs(self) -> dict[str, tuple[str, float]]:
+        """The optimiser and the step size of each run, by the run's name; gradient flow is not among them."""
+        return {f"{name}-{lr}": (name, lr) for name in self.optimizers for lr in self.step_sizes}
+
+
 class HessianParams(Section):
     """Accuracy of the eigenpairs."""
 
@@ -340,6 +379,7 @@ class Params(Section):
     branch: BranchParams = BranchParams()
     hessian: HessianParams = HessianParams()
     theory: TheoryParams = TheoryParams()
+    sweep: SweepParams = SweepParams()
     control: ControlParams = ControlParams()
     robustness: RobustnessParams = RobustnessParams()
     ood: OodParams = OodParams()
@@ -348,10 +388,7 @@ class Params(Section):
     @field_validator("seeds", "branches")
     @classmethod
     def _no_repeats(cls, items: list[Any]) -> list[Any]:
-        repeated = sorted({item for item in items if items.count(item) > 1})
-        if repeated:
-            raise ValueError(f"must not repeat {repeated}")
-        return items
+        return _must_differ(items)
 
     @field_validator("branches")
     @classmethod
@@ -379,6 +416,16 @@ class Params(Section):
     def _flow_has_a_limit(self) -> Self:
         if "flow" in self.branches and self.optimizer.name == "adam":
             raise ParameterError("branches", self.branches, "gradient flow is not the limit of adam: leave out 'flow'")
+        return self
+
+    @model_validator(mode="after")
+    def _sweep_fits(self) -> Self:
+        if foreign := sorted(set(self.sweep.seeds) - set(self.seeds)):
+            raise ParameterError("sweep.seeds", self.sweep.seeds, f"must be of `seeds` {self.seeds}, {foreign} are not")
+        largest = max(self.sweep.step_sizes)
+        if largest * self.optimizer.weight_decay >= 1:
+            allowed = f"must be below 1 / optimizer.weight_decay = {1 / self.optimizer.weight_decay:g}"
+            raise ParameterError("sweep.step_sizes", self.sweep.step_sizes, allowed)
         return self
 
     @model_validator(mode="after")
@@ -439,7 +486,9 @@ def _describe(fault: Any) -> tuple[str, str]:
     for part in fault["loc"]:
         if isinstance(part, int):
             names[-1:] = [f"{names[-1]}[{part}]"] if names else [str(part)]
-        elif unknown or not (part in ("int", "str") or "[" in part):  # those say which of its types a value is not of
+        elif unknown or not (
+            part in ("int", "float", "str") or "[" in part
+        ):  # those say which of its types a value is not of
             names.append(str(part))
     name = ".".join(names) or "params.yaml"
     if unknown:

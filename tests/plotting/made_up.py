@@ -73,6 +73,10 @@ def made_up_tables(seeds, branches=("baseline", "exit"), groups=GROUPS):
     tables["prediction"] = with_bounds([*sides, "error"], since, seeds)
     parts = [f"{part}_{group}" for part in ("delta", "path", "oscillation") for group in groups]
     tables["decomposition"] = with_bounds(parts, since[::3], seeds)
+    lengths = pd.Index([0.0, 0.01, 0.1, 1.0, 3.0], name="relative_length")
+    ratios = ["sharpness_ratio_iterates", "sharpness_ratio_centre", "curvature_ratio"]
+    tables["kinks"] = with_bounds(ratios, lengths, seeds)
+    tables |= made_up_sweep(seeds)
     tables["control"] = with_bounds(controls, steps, seeds)
     tables["control_alpha"] = with_bounds(
         [*controls, "alignment_chance", "alignment_null", "curvature_influence_null"], alphas, seeds
@@ -102,3 +106,19 @@ def made_up_tables(seeds, branches=("baseline", "exit"), groups=GROUPS):
     places = {"label": np.arange(rows) % 2, "along": rng.uniform(-3, 3, rows), "away": rng.uniform(0, 3, rows)}
     tables["taxonomy"] = pd.DataFrame(places, index=pd.Index(np.repeat(names, 4), name="group"))
     return tables
+
+
+def made_up_sweep(seeds, optimizers=("gd", "momentum", "nesterov")):
+    """The tables of a sweep; the largest step size parts from the flow, and the smallest never comes to its edge."""
+    sizes = (0.02, 0.04, 0.08)
+    runs = {f"{name}-{lr}": (name, lr, 0.02 / lr) for name in optimizers for lr in sizes}
+    over_time = []
+    for run, (name, lr, threshold) in {"flow": ("flow", np.nan, np.inf), **runs}.items():
+        rows = with_bounds(["sharpness", "flow_distance"], pd.Index(np.linspace(0, 4, 9), name="time"), seeds)
+        about = {"run": run, "optimizer": name, "step_size": lr, "stability_threshold": threshold}
+        over_time.append(rows.reset_index().assign(**about))
+    columns = ["onset_secant", "parting", "sharpness_ratio", "secant_sharpness_ratio"]
+    moments = with_bounds(columns, pd.Index(list(runs), name="run"), seeds)
+    moments[["optimizer", "step_size", "stability_threshold"]] = list(runs.values())
+    moments.loc[moments["step_size"] == 0.02, columns] = np.nan
+    return {"sweep": pd.concat(over_time).set_index("run"), "sweep_moments": moments}

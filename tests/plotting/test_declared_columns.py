@@ -1,5 +1,7 @@
 """The figures, and the plots of dvc.yaml, read columns that the pipeline's own code makes."""
 
+import numpy as np
+import pandas as pd
 import pytest
 import synthetic
 import yaml
@@ -11,9 +13,13 @@ from edgewise.inference.metrics import group_metrics, group_table
 from edgewise.inference.positions import geometry_tables
 from edgewise.inference.predictions import prediction_tables
 from edgewise.inference.series import series_tables
+from edgewise.inference.step_sizes import SweepRun, sweep_tables
 from edgewise.params import DatasetParams, PrototypeParams
 from edgewise.plotting import FIGURES
 from edgewise.sources import load_dataset
+
+#: What the stage sweep records at regular times.
+MEASURED = ("loss", "secant_sharpness", "sharpness", "flow_distance", "flow_travelled")
 
 PIPELINE = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())
 
@@ -38,6 +44,12 @@ def columns_of_the_code():
     sizes = group_metrics(seeds, dict.fromkeys(seeds, prototypes), data)
     tables = {"groups": group_table(sizes)}
     tables |= geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds) | prediction_tables(seeds)
+    flow = pd.DataFrame({"time": [0.0, 1.0], **dict.fromkeys(MEASURED, 1.0)})
+    run = flow.assign(time=[0.0, 0.5]).loc[[0, 1, 1, 1]].assign(time=[0.0, 0.5, 1.0, 1.5])
+    times = np.array([0.0, 1.0])
+    tables |= sweep_tables(
+        {"flow": SweepRun("flow", np.nan, np.inf, times, {0: flow}), "gd-0.5": SweepRun("gd", 0.5, 4, times, {0: run})}
+    )
     return {f"plots/tables/{name}.csv": {table.index.name, *table.columns} for name, table in tables.items()}
 
 

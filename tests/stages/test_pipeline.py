@@ -135,6 +135,8 @@ def every_stage(repository: Repository, seeds: list[int]) -> set[str]:
     names: set[str] = set()
     for name, stage in yaml.safe_load((repository.folder / "dvc.yaml").read_text())["stages"].items():
         matrix = stage.get("matrix", {})
+        if matrix.get("seed") == "${sweep.seeds}":
+            continue  # none by default
         if "seed" not in matrix:
             names.add(name)
         elif "branch" not in matrix:

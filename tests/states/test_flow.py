@@ -8,8 +8,8 @@ import torch
 from scipy.linalg import expm
 from torch import Tensor
 
-from edgewise.states.flow import GradientFlow
-from edgewise.states.optimizers import State
+from edgewise.states.flow import FlowPath, GradientFlow
+from edgewise.states.optimizers import GradientDescent, State
 
 SIZE = 6
 
@@ -119,3 +119,43 @@ def test_a_step_in_single_precision_keeps_the_type_and_the_vectors_of_the_state(
     expected = expm(-hessian * 0.2) @ start.numpy()
     np.testing.assert_allclose(found.theta.numpy(), expected, atol=1e-3)
     assert flow.stability_threshold == float("inf")
+
+
+def test_a_first_substep_that_overflows_is_repeated_with_a_shorter_one():
+    """From 5, a step of 1 along theta^5 leaves the range of single precision at once."""
+    flow = GradientFlow(1.0, gradient=lambda theta: theta**5, tolerance=1e-6)
+    theta = torch.tensor([5.0])
+    found = flow.step(State(theta), flow.gradient(theta)).theta
+    # d(theta^-4)/dt = 4
+    assert found.item() == pytest.approx((5.0**-4 + 4) ** -0.25, rel=1e-4)
+
+
+def test_a_path_is_the_flow_at_the_states_kept_between_them_and_beyond(basis, start):
+    hessian, kept = quadratic(basis, 3.0), 0.5
+    flow = GradientFlow(kept, gradient=Counted(hessian), tolerance=1e-7)
+    states = [State(start)]
+    for _ in range(3):
+        states.append(flow.step(states[-1], flow.gradient(states[-1].theta)))
+    path = FlowPath(flow, states)
+    for time in (0.0, 0.1, 0.5, 0.75, 1.4999, 1.5, 1.7):
+        np.testing.assert_allclose(path.at(time).numpy(), expm(-hessian * time) @ start.numpy(), atol=1e-6)
+    assert path.at(3 * kept) is states[3].theta
+    ways = [(states[i + 1].theta - states[i].theta).norm().item() for i in range(3)]
+    assert path.travelled(0.0) == 0
+    assert path.travelled(1.0) == pytest.approx(ways[0] + ways[1])
+    assert path.travelled(0.75) == pytest.approx(ways[0] + (path.at(0.75) - states[1].theta).norm().item())
+
+
+@pytest.mark.parametrize("sharpness", [3.0, 19.0, 21.0])
+def test_gradient_descent_on_a_quadratic_leaves_the_flow_by_the_closed_form(sharpness):
+    """After k steps they are apart by |(1 - lr s)^k - exp(-lr s k)|: at 2 / lr = 20 it stops to shrink."""
+    lr, start = 0.1, torch.ones(1, dtype=torch.float64)
+    flow = GradientFlow(1.0, gradient=lambda theta: sharpness * theta, tolerance=1e-8)
+    states, state = [State(start)], State(start)
+    for _ in range(4):
+        states.append(flow.step(states[-1], flow.gradient(states[-1].theta)))
+    path, descent = FlowPath(flow, states), GradientDescent(lr)
+    for k in range(41):
+        apart = abs((1 - lr * sharpness) ** k - np.exp(-lr * sharpness * k))
+        assert (state.theta - path.at(state.time)).norm().item() == pytest.approx(apart, abs=1e-6)
+        state = descent.step(state, sharpness * state.theta)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from edgewise.study.claims_table import WORKSPACE, JudgedClaim, as_cell, as_table, read_claims
+from edgewise.study.claims_table import JudgedClaim, as_cell, as_table, read_claims
 from edgewise.study.cli import main
+from edgewise.study.revisions import WORKSPACE
 
 GAIN = {
     "figure": "4",

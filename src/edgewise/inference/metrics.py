@@ -38,8 +38,9 @@ SCALES: Mapping[str, Scale] = {"alignment": fraction(), "curvature_influence": L
 def edge_metrics(seeds: Seeds) -> dict[str, Any]:
     """When each seed reached the edge, by both rules, and how sharp it was there and after (metrics/edge.json).
 
-    Ratios are to the stability threshold; those of the baseline are means over its later half. A mean of steps at which
-    a rule fired is over the seeds in which it did, which `seeds_fired` counts.
+    Ratios are to the stability threshold; those of the baseline are means over its later half. Those at the centre
+    are of lambda_1 and of the curvature along the step, between the last two iterates measured. A mean of steps at
+    which a rule fired is over the seeds in which it did, which `seeds_fired` counts.
     """
     setting = next(iter(seeds.values())).setting
     fired: dict[int, dict[str, Any]] = {}
@@ -51,10 +52,13 @@ def edge_metrics(seeds: Seeds) -> dict[str, Any]:
             "t_star_sharpness": onset(records, "sharpness"),
             "t_star_star": second_onset(records),
         }
+        at_centre = kink_ratios(records).iloc[0]
         ratios[seed] = {
             "sharpness_ratio_at_t_star": float(records.hessian["baseline"]["sharpness"].iloc[0] / setting.threshold),
             "sharpness_ratio_baseline": late_ratio(records, "sharpness"),
             "secant_sharpness_ratio_baseline": late_ratio(records, "secant"),
+            "sharpness_ratio_at_centre": at_centre["sharpness_ratio_centre"],
+            "curvature_ratio_at_centre": at_centre["curvature_ratio"],
         }
     summary: dict[str, Any] = {}
     for name in next(iter(fired.values())):
@@ -68,6 +72,17 @@ def edge_metrics(seeds: Seeds) -> dict[str, Any]:
         "summary": summary,
         "seeds": {str(seed): fired[seed] | ratios[seed] for seed in seeds},
     }
+
+
+def kink_ratios(records: SeedRecords) -> pd.DataFrame:
+    """Sharpness and curvature over a finite step late in the baseline, over the threshold; by length in half-steps."""
+    columns = {
+        "sharpness_iterates": "sharpness_ratio_iterates",
+        "sharpness_centre": "sharpness_ratio_centre",
+        "curvature": "curvature_ratio",
+    }
+    table = records.kinks.set_index("relative_length")[list(columns)]
+    return table.rename(columns=columns) / records.setting.threshold
 
 
 def group_metrics(

@@ -10,6 +10,7 @@ from edgewise.data.displacement import DIRECTIONS
 from edgewise.inference.gains import HELD, PREDICTORS, Held, compared, delta_loss, gains, predictor, transient
 from edgewise.inference.generalisation import dominance, informative_strengths
 from edgewise.inference.intervals import LOG, Scale, fraction, plain
+from edgewise.inference.metrics import kink_ratios
 from edgewise.inference.onset import second_onset
 from edgewise.inference.records import SeedRecords, Seeds, at_equal_step
 from edgewise.inference.tables import on_grid, over_seeds, since_onset
@@ -93,6 +94,7 @@ def series_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
             [r.control.set_index("alpha")[[*CONTROL_COLUMNS, *NULL_COLUMNS]] for r in records], scale_of
         ),
         "dominance": dominance_table(seeds),
+        "kinks": over_seeds([kink_ratios(r) for r in records]),
         "coupling": pd.concat(coupling(seed, r) for seed, r in seeds.items()).set_index("group"),
     }
 

@@ -4,7 +4,7 @@ Modules
 -------
 style : colours, line styles, captions, the empty figure and its PNG
 curves : curves with their bands, and the lines that mark a step or a level
-over_training, points, geometry, unseen_data : one function for each figure
+over_training, points, edges, geometry, unseen_data : one function for each figure
 
 To add a figure, write a function of `Tables` and `Captions` in the module whose subject it is. It calls
 `style.new_figure`, draws on the panels and returns the figure. Then add a line to `FIGURES`: the name of the figure's
@@ -23,7 +23,7 @@ from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.examples import Dataset
 from edgewise.data.groups import NATURAL, Examples
 from edgewise.errors import EdgewiseError
-from edgewise.plotting import geometry, over_training, points, unseen_data
+from edgewise.plotting import edges, geometry, over_training, points, unseen_data
 from edgewise.plotting.style import MAIN_BRANCHES, Captions, Tables, figure_style, to_png
 
 __all__ = ["FIGURES", "IMAGES", "Captions", "FigureSpec", "Tables", "draw", "draw_images", "to_png"]
@@ -41,12 +41,12 @@ class FigureSpec:
     function : draws the figure from its tables
     needs : the tables that the function reads, by name, each with the columns that must be there; "{group}" in a
         column's name stands for every group of the table groups
-    of_the_model : whether the figure is one of the model of the edge, which not every optimiser has
+    optional : whether a run may lack its tables, as one of an optimiser without a model of the edge, or without a sweep
     """
 
     function: Callable[[Tables, Captions], Figure]
     needs: dict[str, list[str]]
-    of_the_model: bool = False
+    optional: bool = False
 
     def columns(self, table: str, groups: Iterable[str]) -> list[str]:
         """The columns of a table that must be there, if these are the groups."""
@@ -133,9 +133,17 @@ FIGURES = {
             "prediction": ["measured_{group}", "predicted_{group}", "error"],
             **GROUPS,
         },
-        of_the_model=True,
+        optional=True,
     ),
     "figure_group_loss": FigureSpec(over_training.group_loss, {"group_loss": GROUP_COLUMNS, **GROUPS}),
+    "figure_kinks": FigureSpec(
+        edges.kinks,
+        {
+            "kinks": ["sharpness_ratio_iterates", "sharpness_ratio_centre", "curvature_ratio"],
+            "sharpness": SHARPNESS_COLUMNS,
+            "secant_sharpness": SHARPNESS_COLUMNS,
+        },
+    ),
     "figure_selector": FigureSpec(
         points.selector, {"selector": ["name", "kind", "curvature_influence", "gain_step", "gain_time"], **GROUPS}
     ),
@@ -155,6 +163,14 @@ FIGURES = {
             "delta_loss_strata": [],
             "moments": ["transient"],
         },
+    ),
+    "figure_sweep": FigureSpec(
+        edges.sweep,
+        {
+            "sweep": ["time", "sharpness", "flow_distance"],
+            "sweep_moments": [*edges.RUN_COLUMNS, *edges.MOMENT_COLUMNS],
+        },
+        optional=True,
     ),
 }
 

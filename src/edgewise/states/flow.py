@@ -1,8 +1,10 @@
 """Gradient flow: the limit of gradient descent as lr tends to 0, which has no edge of stability (Cohen et al. 2021)."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -11,6 +13,9 @@ from edgewise.states.optimizers import Optimizer, State
 
 #: A step is repeated with a smaller absolute tolerance if its displacement was overestimated by more than this factor.
 OVERESTIMATE = 4
+
+#: The shortest substep, relative to a step. The integrator goes on from it where a longer one overflowed.
+SHORTEST = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +61,7 @@ class GradientFlow(Optimizer):
                 method="dopri5",
                 rtol=self.tolerance,
                 atol=self.tolerance * expected,
-                options={"first_step": self.lr},
+                options={"first_step": self.lr, "min_step": SHORTEST * self.lr},
             )
             return path[-1]
 
@@ -66,6 +71,34 @@ class GradientFlow(Optimizer):
             expected = _rms(displacement)
             displacement = integrate(expected)
         return self._after(state, state.theta + displacement, **state.buffers)
+
+
+@dataclass(frozen=True)
+class FlowPath:
+    """Gradient flow at any time, from states that were kept of it.
+
+    Attributes
+    ----------
+    flow : what led from one state to the next
+    states : in the order of their times
+    """
+
+    flow: GradientFlow
+    states: Sequence[State]
+
+    def at(self, time: float) -> Tensor:
+        """The parameters [P] at `time`: those kept, or followed from the last ones that were kept before it."""
+        reached = 1e-9 * self.flow.lr
+        before = self.states[bisect_right(self.states, time + reached, key=lambda state: state.time) - 1]
+        if time - before.time <= reached:
+            return before.theta
+        rest = replace(self.flow, lr=time - before.time)
+        return rest.step(before, rest.gradient(before.theta)).theta
+
+    def travelled(self, time: float) -> float:
+        """The length of the way up to `time`, straight from each state kept to the next."""
+        on_the_way = [state.theta for state in self.states if state.time < time] + [self.at(time)]
+        return sum((there - here).norm().item() for here, there in pairwise(on_the_way))
 
 
 def _rms(vector: Tensor) -> float:

@@ -1,7 +1,9 @@
 """Pairs of consecutive iterates: at the edge they lie on opposite sides of the valley, so both are measured."""
 
+import numpy as np
 from torch import Tensor
 
+from edgewise.data.files import Array
 from edgewise.network.objective import Objective
 from edgewise.states.optimizers import Optimizer, State
 
@@ -19,3 +21,13 @@ def followed_gradient(objective: Objective, optimizer: Optimizer, state: State) 
     """The gradient [P] that the step from `state` follows: of the whole objective, or of the step's mini-batch."""
     batch = optimizer.batch(state.step, len(objective))
     return (objective if batch is None else objective.subset(batch)).gradient(state.theta)
+
+
+def first_at(times: Array, time_per_step: float) -> Array:
+    """The first step [n] at or after each of `times` [n], of a run that starts at time 0.
+
+    >>> first_at(np.array([0.0, 0.3, 0.5]), time_per_step=0.1)
+    array([0, 3, 5])
+    """
+    steps: Array = np.ceil(np.asarray(times) / time_per_step - 1e-6).astype(int)
+    return steps

@@ -4,12 +4,9 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from dvc.api import DVCFileSystem
-from dvc.exceptions import DvcException
-from pydantic import BaseModel, ValidationError
-from scmrepo.exceptions import SCMError
+from pydantic import BaseModel
 
-from edgewise.errors import EdgewiseError
+from edgewise.study.revisions import WORKSPACE, markdown_row, read_metrics
 
 if TYPE_CHECKING:  # at run time argparse's class takes no parameter
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -17,9 +14,6 @@ if TYPE_CHECKING:  # at run time argparse's class takes no parameter
 CLAIMS_FILE = "metrics/claims.json"
 
 Verdict = Literal["holds", "fails", "undecided"]
-
-#: The name that DVC has for the working tree.
-WORKSPACE = "workspace"
 
 
 class JudgedClaim(BaseModel):
@@ -73,38 +67,8 @@ def table_of_revisions(revisions: Sequence[str]) -> str:
 
 
 def read_claims(revision: str) -> list[JudgedClaim]:
-    """The claims of one revision of the repository around the working directory.
-
-    Parameters
-    ----------
-    revision : whatever git knows, the name of a DVC experiment, or `workspace`
-
-    Raises
-    ------
-    EdgewiseError
-        If the revision is unknown, or its metrics/claims.json is missing or damaged.
-    """
-    try:
-        files = DVCFileSystem(rev=None if revision == WORKSPACE else revision)
-        content = files.read_bytes(f"/{CLAIMS_FILE}")
-    except FileNotFoundError as error:
-        raise EdgewiseError(
-            f"{revision}: has no {CLAIMS_FILE}; `dvc repro` makes it (`dvc exp show` lists the experiments)"
-        ) from error
-    except (DvcException, SCMError) as error:
-        raise EdgewiseError(f"{revision}: cannot be read ({_one_line(error)}); `dvc exp list` names them") from error
-    try:
-        return ClaimsFile.model_validate_json(content).claims
-    except ValidationError as error:
-        fault = error.errors()[0]
-        place = ".".join(map(str, fault["loc"])) or "the whole"
-        raise EdgewiseError(
-            f"{revision}: {CLAIMS_FILE} is damaged, or of another layout ({place}: {fault['msg']})"
-        ) from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    """The claims of one revision of the repository around the working directory; raises as `read_metrics` does."""
+    return read_metrics(revision, CLAIMS_FILE, ClaimsFile).claims
 
 
 def as_table(experiments: Mapping[str, Sequence[JudgedClaim]]) -> str:
@@ -132,16 +96,11 @@ def as_table(experiments: Mapping[str, Sequence[JudgedClaim]]) -> str:
         for claim in claims:
             papers.setdefault((claim.figure, claim.statement), claim.paper)
             cells[claim.figure, claim.statement, name] = as_cell(claim)
-    lines = [_row("figure", "claim", "paper", *experiments), f"|{'---|' * (3 + len(experiments))}"]
+    lines = [markdown_row("figure", "claim", "paper", *experiments), f"|{'---|' * (3 + len(experiments))}"]
     for (figure, statement), paper in papers.items():
         verdicts = (cells.get((figure, statement, name), "") for name in experiments)
-        lines.append(_row(figure, statement, paper, *verdicts))
+        lines.append(markdown_row(figure, statement, paper, *verdicts))
     return "\n".join(lines)
-
-
-def _row(*cells: str) -> str:
-    escaped = (cell.replace("|", "\\|") for cell in cells)
-    return f"| {' | '.join(escaped)} |"
 
 
 def as_cell(claim: JudgedClaim) -> str:
