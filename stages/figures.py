@@ -26,8 +26,9 @@ def main(params: Params) -> None:
     dataset = load(DATASET, Dataset.from_bytes)
     prototypes = load(prototypes_file(params.seeds[0]), Prototypes.from_bytes)
     train = grouped_data(dataset, prototypes).train
-    drawn = draw_images(train, dataset, prototypes.shared(), tables, captions)
-    write_atomically(FIGURES / f"{IMAGES}.png", to_png(drawn))
+    if dataset.of_images:
+        drawn = draw_images(train, dataset, prototypes.shared(), tables, captions)
+        write_atomically(FIGURES / f"{IMAGES}.png", to_png(drawn))
 
 
 def has_tables(figure: FigureSpec) -> bool:

@@ -39,9 +39,10 @@ def main(params: Params, seed: int, branch: str) -> None:
 
 
 def strengths(content: bytes) -> list[float]:
-    """The strengths that the stage of that name wrote: such as params.yaml could name."""
+    """The strengths that the stage of that name wrote: such as params.yaml could name, or none of no images."""
     try:
-        epsilons = RobustnessParams(epsilons=json.loads(content)["epsilons"]).epsilons
+        found = json.loads(content)["epsilons"]
+        epsilons = RobustnessParams(epsilons=found).epsilons if found != [] else []
     except (ValueError, KeyError, TypeError) as error:
         raise EdgewiseError("not a file of edgewise, or a damaged one") from error
     if isinstance(epsilons, str):

@@ -135,6 +135,18 @@ def test_channels_are_normalised_by_the_training_images_statistics(tmp_path, rng
         np.testing.assert_allclose(dataset.test_x[:, c], expected, atol=1e-5)
 
 
+def test_rows_of_a_table_stay_rows_and_are_normalised_feature_by_feature(tmp_path, rng, arrays):
+    scale, shift = np.array([1.0, 100.0, 0.01]), np.array([0.0, -50.0, 3.0])
+    for split, n in (("train", 18), ("test", 6)):
+        arrays[f"{split}_x"] = rng.standard_normal((n, 3)) * scale + shift
+    dataset = load(name="npz", root=save(tmp_path / "a.npz", arrays), classes=(0, 1))
+    raw = np.concatenate([arrays["train_x"][arrays["train_y"] == label] for label in (0, 1)])
+    assert not dataset.of_images
+    assert dataset.train_x.shape == (12, 3)
+    np.testing.assert_allclose(dataset.train_x, (raw - raw.mean(axis=0)) / raw.std(axis=0), atol=1e-5)
+    np.testing.assert_allclose(dataset.mean, raw.mean(axis=0), rtol=1e-5)
+
+
 def test_cifar10_normalisation_uses_the_papers_constants(tmp_path, rng, arrays):
     for split, n in (("train", 18), ("test", 6)):
         arrays[f"{split}_x"] = rng.integers(0, 256, (n, 3, 2, 2)).astype(np.uint8)

@@ -23,7 +23,7 @@ CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 @dataclass(frozen=True)
 class Source:
-    """Labels of both splits, and images by index as float [m, C, H, W]."""
+    """Labels of both splits, and images by index as float [m, C, H, W], or rows of a table [m, d]."""
 
     class_names: list[str]
     train_labels: Array
@@ -63,7 +63,7 @@ def load_dataset(params: DatasetParams, groups: GroupParams | None = None) -> Da
     if not (np.isfinite(train_x).all() and np.isfinite(test_x).all()):
         raise ParameterError("dataset.root", params.root, "holds values that are not finite numbers")
     mean, std = _channel_statistics(train_x, params)
-    column = (slice(None), None, None)
+    column = (slice(None), *[None] * (train_x.ndim - 2))
     return Dataset(
         train_x=(train_x - mean[column]) / std[column],
         train_y=np.repeat(np.arange(len(chosen)), [len(some) for some in train]).astype(np.int64),
@@ -88,16 +88,18 @@ def _own_groups(params: GroupParams, source: Source, chosen: Array) -> dict[str,
 
 
 def _channel_statistics(train_x: Array, params: DatasetParams) -> tuple[Array, Array]:
-    """Mean and standard deviation [C] by which pixels are normalised."""
+    """Mean and standard deviation, [C] of the pixels' channels or [d] of features, by which they are normalised."""
     if params.normalisation == "cifar10" or (params.normalisation == "auto" and params.name == "cifar10"):
         if train_x.shape[1] != len(CIFAR10_MEAN):
             allowed = f"needs images of 3 channels, these have {train_x.shape[1]}: use auto or train"
             raise ParameterError("dataset.normalisation", params.normalisation, allowed)
         return np.array(CIFAR10_MEAN, np.float32), np.array(CIFAR10_STD, np.float32)
-    mean = train_x.mean(axis=(0, 2, 3), dtype=np.float64).astype(np.float32)
-    std = train_x.std(axis=(0, 2, 3), dtype=np.float64).astype(np.float32)
+    axes = (0, *range(2, train_x.ndim))
+    mean = train_x.mean(axis=axes, dtype=np.float64).astype(np.float32)
+    std = train_x.std(axis=axes, dtype=np.float64).astype(np.float32)
     if not (std > 0).all():
-        raise ParameterError("dataset.root", params.root, "has a channel that is constant over the training images")
+        allowed = f"has a channel, or feature, that is constant over the training images: {int(std.argmin())}"
+        raise ParameterError("dataset.root", params.root, allowed)
     return mean, std
 
 
@@ -206,7 +208,10 @@ def _image_folder(root: Path) -> Source:
 
 
 def _npz(root: Path) -> Source:
-    """Arrays train_x, train_y, test_x, test_y; x is [n, d], [n, H, W] or [n, C, H, W], and uint8 is scaled to 0..1."""
+    """Arrays train_x, train_y, test_x, test_y: a table [n, d], or images [n, H, W] or [n, C, H, W].
+
+    Numbers of type uint8 are scaled to 0..1.
+    """
     names = ("train_x", "train_y", "test_x", "test_y")
     try:
         with np.load(root, allow_pickle=False) as file:
@@ -223,7 +228,7 @@ def _npz(root: Path) -> Source:
                 " [n, d], [n, H, W] or [n, C, H, W], and whole-number labels of shape [n]"
             )
             raise ParameterError("dataset.root", str(root), allowed)
-        as_images = {2: x[:, None, None], 3: x[:, None], 4: x}[x.ndim]
+        as_images = x[:, None] if x.ndim == 3 else x
         images.append(as_images / 255.0 if x.dtype == np.uint8 else as_images)
     # Labels of an unsigned type have no -1.
     train_y, test_y = (arrays[f"{split}_y"].astype(np.int64) for split in ("train", "test"))

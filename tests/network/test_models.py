@@ -221,3 +221,10 @@ def test_a_network_that_cannot_be_used(factory: str, why: str) -> None:
 def test_a_name_that_is_neither(name: str) -> None:
     with pytest.raises(EdgewiseError, match=r"^model.name: was .*package.module:factory"):
         parse_params(f"model: {{name: '{name}'}}")
+
+
+@pytest.mark.parametrize("name", ["cnn", "resnet"])
+def test_a_network_for_images_does_not_take_rows_of_a_table(name):
+    with pytest.raises(ParameterError, match=f"model.name: was '{name}'; needs images, .* 7 numbers: use mlp"):
+        build_model(ModelParams(name=name, width=32), (7,))
+    assert build_model(ModelParams(width=32), (7,), 3)(torch.zeros(2, 7)).shape == (2, 3)

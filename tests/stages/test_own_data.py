@@ -80,3 +80,47 @@ def test_claims_of_the_four_groups_alone_are_not_made_of_others(folder):
 def test_every_figure_is_drawn(folder):
     drawn = {path.stem for path in (folder / "plots/figures").glob("*.png")}
     assert {"figure_01_taxonomy", "figure_02_images", "figure_04_delta_loss", "figure_09_robustness"} <= drawn
+
+
+@pytest.fixture(scope="module")
+def rows_of_a_table(tmp_path_factory) -> Path:
+    """Rows of six numbers and two classes, label noise for groups, and none of the prototypes."""
+    folder = tmp_path_factory.mktemp("table")
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, n in (("train", 120), ("test", 30)):
+        y = np.arange(n) % 2
+        arrays[f"{split}_x"] = (rng.standard_normal((n, 6)) + y[:, None]) * 10.0 ** np.arange(-3, 3)
+        arrays[f"{split}_y"] = y
+    np.savez(folder / "rows.npz", **arrays)
+    changes = {
+        "seeds": [0],
+        "dataset": {"name": "npz", "root": "rows.npz", "classes": "all", "n": 100},
+        "groups": {"source": "none", "noise": 0.2},
+        "robustness": {"epsilons": "auto", "every": 10},
+        "ood": {"every": 10},
+        "edge": {"max_steps": 3000},
+    }
+    whole_run(folder, tiny(**changes))
+    return folder
+
+
+def test_what_needs_images_says_that_it_does_not_apply_and_the_rest_runs(rows_of_a_table):
+    folder = rows_of_a_table
+    robustness, ood = metrics(folder, "robustness"), metrics(folder, "ood")
+    for found in (robustness, ood):
+        assert "does not apply" in found["reason"]
+    assert list(robustness["accuracy"]["test"]) == ["0"]
+    assert ood["corrupted"] == {}
+    assert set(ood["displaced"]) == {"coherent", "random"}
+    drawn = {path.stem for path in (folder / "plots/figures").glob("*.png")}
+    assert {"figure_04_delta_loss", "figure_10_ood", "figure_edge_flow"} <= drawn
+    assert not {"figure_02_images", "figure_09_robustness"} & drawn
+
+
+def test_two_groups_alone_are_not_ranked(rows_of_a_table):
+    selector = metrics(rows_of_a_table, "selectivity")["selector"]["exit"]["curvature_influence"]
+    assert list(selector) == ["groups_and_strata"]
+    statements = [claim["statement"] for claim in metrics(rows_of_a_table, "claims")["claims"]]
+    assert not any("outlier" in s or "correlation of the" in s or "displacement" in s for s in statements)
+    assert any("groups and strata" in statement for statement in statements)

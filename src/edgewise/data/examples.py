@@ -9,13 +9,13 @@ from edgewise.data.files import Array, pack, unpack
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images of K classes, normalised channel by channel: (pixel - mean) / std.
+    """Images or rows of K classes, normalised channel by channel or feature by feature: (value - mean) / std.
 
     Attributes
     ----------
-    train_x, test_x : float32 [n, C, H, W], normalised
+    train_x, test_x : float32 [n, C, H, W], images, or [n, d], rows of a table; normalised
     train_y, test_y : int64 [n], 0 to K - 1
-    mean, std : float32 [C], in units of the source's pixels
+    mean, std : float32 [C] or [d], in units of the source's pixels or features
     class_names : the K classes, in the order of their labels
     name : the source
     groups : for each group of the user's own, a mask bool [n] of the training images in it; an image may be in several
@@ -30,6 +30,11 @@ class Dataset:
     class_names: tuple[str, ...]
     name: str
     groups: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def of_images(self) -> bool:
+        """Whether the examples are images; what needs pixels does not apply to others."""
+        return self.train_x.ndim == 4
 
     def to_bytes(self) -> bytes:
         """The self-describing file of the dataset stage: a .npz, the same bytes for the same content."""

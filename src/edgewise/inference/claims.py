@@ -11,7 +11,7 @@ import pandas as pd
 
 from edgewise.data.files import Array
 from edgewise.inference.gains import HELD, PREDICTORS, Held, Part, gains, predictor
-from edgewise.inference.generalisation import advantages, dominance, informative_strengths
+from edgewise.inference.generalisation import advantages, attacked, dominance, informative_strengths
 from edgewise.inference.intervals import Estimate, correlation, estimate, plain, spearman
 from edgewise.inference.metrics import Score, advantage_over, late
 from edgewise.inference.predictions import (
@@ -358,6 +358,7 @@ CLAIMS = [
         advantage("adversarial_test", "boundary"),
         paper="> 0 after t**",
         applies=mse_at(3),
+        needs=attacked,
     ),
     Claim(
         "9",
@@ -366,6 +367,7 @@ CLAIMS = [
         -1,
         paper="< 0",
         applies=mse_at(10),
+        needs=attacked,
     ),
     Claim(
         "10",

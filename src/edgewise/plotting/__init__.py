@@ -41,7 +41,7 @@ class FigureSpec:
     function : draws the figure from its tables
     needs : the tables that the function reads, by name, each with the columns that must be there; "{group}" in a
         column's name stands for every group of the table groups
-    optional : whether a run may lack its tables, as one of an optimiser without a model of the edge, or without a sweep
+    optional : whether a run may lack its tables, as one without a model of the edge, a sweep or attacks
     """
 
     function: Callable[[Tables, Captions], Figure]
@@ -99,7 +99,9 @@ FIGURES = {
     ),
     "figure_08_examples": FigureSpec(points.examples, {"examples": ["centroid_distance", "alignment"]}),
     "figure_09_robustness": FigureSpec(
-        unseen_data.robustness, {"robustness": [], "robustness_epsilon": ["baseline_test", "exit_test"], **GROUPS}
+        unseen_data.robustness,
+        {"robustness": [], "robustness_epsilon": ["baseline_test", "exit_test"], **GROUPS},
+        optional=True,
     ),
     "figure_10_ood": FigureSpec(unseen_data.ood, {"ood": [], "corruptions": []}),
     "figure_15_19_centroid_distance": FigureSpec(
@@ -221,5 +223,5 @@ def _check_table(name: str, table: pd.DataFrame, columns: list[str]) -> None:
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise EdgewiseError(f"plots/tables/{name}.csv: lacks the columns {', '.join(missing)}; `dvc repro` makes them")
-    if table.empty:
+    if not len(table):
         raise EdgewiseError(f"plots/tables/{name}.csv: has no rows")

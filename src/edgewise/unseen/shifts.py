@@ -41,6 +41,8 @@ def shifted_inputs(
 ) -> Iterator[Shifted]:
     """Every shift of `DIRECTIONS` and `CORRUPTIONS`, at every strength, of inputs x [n, C, H, W] with labels y [n].
 
+    Inputs that are no images, x [n, d], are displaced alone: the corruptions do not apply.
+
     Parameters
     ----------
     v_diff : [K, C, H, W], for each class its mean less that of its other class, not normalised
@@ -50,7 +52,7 @@ def shifted_inputs(
         away = torch.from_numpy(displacements(y.cpu().numpy(), v_diff, direction, entropy)).to(x)
         for alpha in params.alphas:
             yield Shifted(direction, alpha, x + alpha * away)
-    for corruption in CORRUPTIONS:
+    for corruption in CORRUPTIONS if x.ndim == 4 else ():
         yield Shifted(corruption, 0, x)
         for severity, strength in enumerate(getattr(params, corruption), start=1):
             corrupted = corrupt(pixels.pixels(x), corruption, strength, entropy)
