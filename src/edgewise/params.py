@@ -130,8 +130,7 @@ class ModelParams(Section):
     """The network and its initialisation; what the parameters mean for each network: src/edgewise/network/models.py."""
 
     #: mlp, cnn, resnet, or a network of your own as package.module:factory, with factory(input_shape, outputs) ->
-    #: torch.nn.Module. DVC sees changes of its file if dvc.yaml names it in the deps of the stages that have
-    #: src/edgewise/network in theirs, but summary.
+    #: torch.nn.Module. The stage base depends on the folder networks, and all that comes after on what it trains.
     name: str = "mlp"
     #: Units of a hidden linear layer; the numbers of channels follow from it (cnn: width/8, resnet: width/32).
     width: Count = 256

@@ -181,6 +181,15 @@ def broken(input_shape, outputs):
 
 def not_a_module(input_shape, outputs):
     return 3
+
+class Fused(nn.Module):
+    def __init__(self, input_shape, outputs):
+        super().__init__()
+        self.first, self.last = nn.Linear(input_shape[-1], 4), nn.Linear(4, outputs)
+
+    def forward(self, x):
+        rows = self.first(x)
+        return self.last(nn.functional.scaled_dot_product_attention(rows, rows, rows).mean(dim=(1, 2)))
 """
 
 
@@ -208,6 +217,7 @@ def test_a_network_of_ones_own() -> None:
         ("own_networks:wide", r"\(2, 3\).*must be \(2, 2\)"),
         ("own_networks:broken", "oops"),
         ("own_networks:not_a_module", "package.module:factory"),
+        ("own_networks:Fused", "cannot be differentiated.*fused attention"),
         ("own_networks:missing", "missing"),
         ("no_such_module:good", "no_such_module"),
     ],

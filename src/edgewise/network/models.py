@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgewise.errors import ParameterError
+from edgewise.network.objective import Objective
 from edgewise.params import ModelParams
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -192,7 +193,7 @@ def _fault(model: nn.Module, input_shape: tuple[int, ...], outputs: int) -> str 
     """The reason why a network cannot be used; None if there is none.
 
     It must have parameters and the right number of outputs, and the outputs for an image must be a function of theta
-    and that image alone. This is tried on two random images.
+    and that image alone, of which torch has second and forward-mode derivatives. This is tried on two random images.
     """
     if not any(parameter.numel() for parameter in model.parameters()):
         return "has no parameters to train"
@@ -210,6 +211,14 @@ def _fault(model: nn.Module, input_shape: tuple[int, ...], outputs: int) -> str 
             return "does not give the same outputs for the same images twice (dropout?)"
         if not torch.allclose(first, torch.cat([model(image[None]) for image in images]), rtol=1e-3, atol=1e-5):
             return "gives outputs for an image that depend on the others (batch normalisation?)"
+    theta = nn.utils.parameters_to_vector(model.parameters()).detach()
+    objective = Objective(model, "mse", images, torch.zeros(2, dtype=torch.int64), chunk_size=2)
+    try:
+        objective.hessian(theta)(theta)
+        objective.projections(theta, theta)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        return f"cannot be differentiated twice and in forward mode (fused attention? use plain operations): {reason}"
     return None
 
 
