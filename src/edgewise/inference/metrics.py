@@ -31,6 +31,9 @@ from edgewise.inference.intervals import (
 from edgewise.inference.onset import late_ratio, onset, second_onset
 from edgewise.inference.records import SeedRecords, Seeds
 
+#: Pairs of groups that are named where they share images.
+PAIRS_NAMED = 10
+
 #: The scale of what is averaged over seeds; see the module's head.
 SCALES: Mapping[str, Scale] = {"alignment": fraction(), "curvature_influence": LOG}
 
@@ -142,6 +145,9 @@ def shared_in_words(groups: Mapping[str, Any]) -> str:
         f"{', '.join(pairs)} {fewest if fewest == most else f'{fewest} to {most}'}"
         for (fewest, most), pairs in by_range.items()
     ]
+    sharing = sum(len(pairs) for pairs in by_range.values())
+    if sharing > PAIRS_NAMED:
+        parts = [f"{sharing} of {len(groups['shared_trained_images'])} pairs, see metrics/groups.json"]
     shared = f"these share: {'; '.join(parts)}." if parts else "none are shared."
     if len(set(trained.values())) == 1:
         return f"Of {next(iter(trained.values()))} trained images a group, {shared}" if parts else ""
