@@ -1,4 +1,4 @@
-"""Say which runs params.yaml declares, and remove what others left.
+"""Say which runs and models params.yaml declares, and remove what others left.
 
 DVC leaves the files of a dropped matrix item in the workspace, and the stages from here on depend on the folders that
 hold them. Other files there are left alone.
@@ -24,7 +24,7 @@ from edgewise.params import Params
 
 
 def main(params: Params) -> None:
-    runs = {seed: ["base", *params.branches] for seed in params.seeds}
+    runs = {seed: ["base", *params.branches, *params.theory.models] for seed in params.seeds}
     for seed in params.sweep.seeds:
         runs[seed] += [f"sweep-{run}" for run in ("flow", *params.sweep.runs)]
     for root, folder_of in (

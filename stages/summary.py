@@ -165,7 +165,7 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
         shared=prototypes.shared(),
         decomposition=table("baseline", "decomposition"),
         kinks=table("baseline", "kinks"),
-        edge_flow=table("base", "edge_flow"),
+        predictions={model: table(model, "prediction") for model in params.theory.models},
         control=averaged("base", "control", ["alpha"]),
         robustness={
             branch: averaged(branch, "robustness", ["step", "norm", *CONDITIONS["robustness"]])

@@ -128,6 +128,9 @@ def edge_flow_table(missed: Mapping[str, float], levels: Mapping[str, float]) ->
         "loss": 1.0,
         "sharpness": THRESHOLD,
         "oscillation": 1.0,
+        "gradients": np.where(since == 0, 2, 4),
+        "distance": np.where(since % SPACING == 0, 0.1 * since, np.nan),
+        "covered": np.where(since % SPACING == 0, 0.5 * since, np.nan),
     }
     return pd.DataFrame(
         table | {f"loss_{name}": level + missed.get(name, 0.0) * (since > 0) for name, level in levels.items()}
@@ -354,7 +357,7 @@ def records(
         shared=SHARED,
         decomposition=decomposition_table(measured["baseline"], levels),
         kinks=kinks_table(),
-        edge_flow=edge_flow_table(missed or {}, levels),
+        predictions={"edge_flow": edge_flow_table(missed or {}, levels)},
         control=control_table(jitter),
         robustness={
             branch: on_unseen_data(branch, robustness_table(T_STAR, measured[branch], LR, unseen[branch], drift=0))

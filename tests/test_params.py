@@ -109,6 +109,36 @@ def test_params_yaml_names_every_parameter(repository):
             "steps (200) / exit_factor (0.0001) must be at most 1000000",
         ),
         ("{branches: [baseline, exit, flow], optimizer: {name: adam}}", "branches", "'flow'", "not the limit of adam"),
+        ("theory: {models: []}", "theory.models", "[]", "at least 1"),
+        ("theory: {models: [rod_flow]}", "theory.models[0]", "'rod_flow'", "'central_flow'"),
+        ("theory: {models: [cubic, cubic]}", "theory.models", "['cubic', 'cubic']", "must not repeat ['cubic']"),
+        (
+            "{model: {activation: tanh}, theory: {models: [central_flow], substeps: 1}}",
+            "theory.substeps",
+            "1",
+            "at least 2 for central_flow",
+        ),
+        ("{optimizer: {name: adam}, theory: {models: [gradient_flow]}}", "theory.models", "'gradient_flow'", "of adam"),
+        (
+            "{optimizer: {name: sgd}, model: {activation: tanh}, theory: {models: [edge_flow, cubic]}}",
+            "theory.models",
+            "'cubic'",
+            "cubic must be left out: of gradient descent (gd) alone, not of sgd",
+        ),
+        *(
+            (
+                f"{{model: {{{network}}}, theory: {{models: [edge_flow, constrained, central_flow]}}}}",
+                "theory.models",
+                "'central_flow'",
+                "constrained and central_flow must be left out: the gradient of the sharpness misses the kinks of "
+                + of,
+            )
+            for network, of in (
+                ("activation: relu", "relu"),
+                ("activation: elu", "elu"),
+                ("name: cnn, activation: tanh", "the max-pooling of cnn"),
+            )
+        ),
         ("branch: {exit_factor: 1.0}", "branch.exit_factor", "1.0", "less than 1"),
         ("branch: {exit_factor: 0}", "branch.exit_factor", "0", "greater than 0"),
         ("branch: {steps: 10}", "branch", "'steps': 10", "checkpoint_every (25) must be at most steps (10)"),
@@ -238,3 +268,15 @@ def test_any_text_is_parameters_or_an_edgewise_error(text):
         assert isinstance(parse_params(text), Params)
     except EdgewiseError as error:
         assert str(error)  # noqa: PT017 - most texts are an error, some are parameters
+
+
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "silu"])
+def test_smooth_networks_have_every_model_of_the_edge(activation):
+    models = ["edge_flow", "gradient_flow", "cubic", "constrained", "central_flow"]
+    assert (
+        parse_params(f"{{model: {{activation: {activation}}}, theory: {{models: {models}}}}}").theory.models == models
+    )
+
+
+def test_edge_flow_and_gradient_flow_need_no_smooth_network():
+    assert parse_params("theory: {models: [gradient_flow, edge_flow]}").model.activation == "relu"

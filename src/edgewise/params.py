@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from edgewise.errors import EdgewiseError, ParameterError
 
 Positive = Annotated[float, Field(gt=0)]
+#: As it stands in params.yaml, integer or not.
+PositiveNumber = Annotated[int | float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Natural = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -224,10 +226,28 @@ class BranchParams(Section):
 
 
 class TheoryParams(Section):
-    """The model of the edge that predicts who gains."""
+    """The models of the edge that predict who gains."""
 
-    #: Substeps of edge flow for a step of gradient descent.
+    #: edge_flow; gradient_flow, which has no edge; and, for smooth networks trained by gradient descent: cubic, the
+    #: model of Damian et al. 2023; constrained, gradient flow below the threshold; central_flow of Cohen et al. 2025.
+    models: Annotated[
+        list[Literal["edge_flow", "gradient_flow", "cubic", "constrained", "central_flow"]], Field(min_length=1)
+    ] = ["edge_flow"]
+    #: Substeps of a model for a step of gradient descent.
     substeps: Annotated[int, Field(ge=1, le=100)] = 2
+
+    @field_validator("models")
+    @classmethod
+    def _no_repeats(cls, models: list[Any]) -> list[Any]:
+        return _must_differ(models)
+
+    @model_validator(mode="after")
+    def _euler_is_stable(self) -> Self:
+        if "central_flow" in self.models and self.substeps < 2:
+            raise ParameterError(
+                "theory.substeps", self.substeps, "must be at least 2 for central_flow, whose steps would oscillate"
+            )
+        return self
 
 
 class SweepParams(Section):
@@ -237,14 +257,8 @@ class SweepParams(Section):
     seeds: list[Natural] = []
     #: Each is run at each of the step sizes.
     optimizers: Annotated[list[Literal["gd", "momentum", "nesterov"]], Field(min_length=1)] = ["gd"]
-    #: Integers are kept as such, for DVC names the runs by what stands in params.yaml.
-    step_sizes: Annotated[list[Annotated[int | float, Field(gt=0)]], Field(min_length=1)] = [
-        0.02,
-        0.03,
-        0.04,
-        0.06,
-        0.08,
-    ]
+    #: DVC names the runs by what stands in params.yaml.
+    step_sizes: Annotated[list[PositiveNumber], Field(min_length=1)] = [0.03, 0.04, 0.05, 0.06, 0.08]
     #: Training time of every run.
     time: Positive = 12.0
     #: The sharpness, and the distance from gradient flow, are measured at so many regular times.
@@ -415,6 +429,29 @@ class Params(Section):
     def _flow_has_a_limit(self) -> Self:
         if "flow" in self.branches and self.optimizer.name == "adam":
             raise ParameterError("branches", self.branches, "gradient flow is not the limit of adam: leave out 'flow'")
+        return self
+
+    @model_validator(mode="after")
+    def _models_exist(self) -> Self:
+        models = self.theory.models
+        if "gradient_flow" in models and self.optimizer.name == "adam":
+            raise ParameterError("theory.models", models, "gradient flow is not the limit of adam")
+        of_the_sharpness = [name for name in models if name in ("cubic", "constrained", "central_flow")]
+        if not of_the_sharpness:
+            return self
+        which = f"{' and '.join(of_the_sharpness)} must be left out:"
+        if self.optimizer.name != "gd":
+            raise ParameterError(
+                "theory.models", models, f"{which} of gradient descent (gd) alone, not of {self.optimizer.name}"
+            )
+        kinks = "the max-pooling of cnn" if self.model.name == "cnn" else self.model.activation
+        if self.model.name == "cnn" or self.model.activation in ("relu", "elu"):
+            raise ParameterError(
+                "theory.models",
+                models,
+                f"{which} the gradient of the sharpness misses the kinks of {kinks}; smooth are mlp and resnet with"
+                " tanh, gelu or silu",
+            )
         return self
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ def run_of(steps: pd.DataFrame, optimizer: str = "gd") -> SweepRun:
     return SweepRun(optimizer, TIME_PER_STEP, THRESHOLD, TIMES, {0: steps})
 
 
-def records(onset: float = 2.0, growth: float = 0.05, flip: float = 0.0) -> pd.DataFrame:
+def records(onset: float = 2.0, growth: float = 0.03, flip: float = 0.0) -> pd.DataFrame:
     """kappa rises to the threshold at `onset` and stays; lambda_1 is 5 % below it, and `flip` up and down by the step.
 
     The distance from gradient flow is `growth` times the square of the time, while the flow moves at speed 1.
@@ -39,7 +39,7 @@ def test_what_is_measured_is_averaged_over_two_iterates():
     assert flipping["sharpness"].to_numpy() == pytest.approx(steady["sharpness"].to_numpy())
     assert steady["sharpness"].iloc[4] == pytest.approx(0.95 * THRESHOLD)
     between = TIMES + TIME_PER_STEP / 2
-    apart = 0.05 * (between**2 + (TIME_PER_STEP / 2) ** 2)
+    apart = 0.03 * (between**2 + (TIME_PER_STEP / 2) ** 2)
     assert steady["flow_distance"].to_numpy() == pytest.approx(apart)
     assert steady["parting_rate"].to_numpy()[1:] == pytest.approx(np.diff(apart) / np.diff(between))
 
@@ -55,7 +55,7 @@ def test_the_moments_are_where_they_were_planted():
     moments = run_of(records()).moments(0)
     assert moments["onset_secant"] == pytest.approx(2.0)
     assert math.isnan(moments["onset_sharpness"])  # lambda_1 stays below
-    assert moments["parting"] == 3.0  # over half a unit of time up to t, 0.1 t - 0.02 is 0.25 from 2.7 on
+    assert moments["parting"] == 2.5  # over half a unit of time up to t, 0.06 t - 0.012 is 0.125 from 2.28 on
     assert moments["sharpness_ratio"] == pytest.approx(0.95)
     assert moments["secant_sharpness_ratio"] == pytest.approx(1.0)
 

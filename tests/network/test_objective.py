@@ -80,6 +80,15 @@ def test_gradient_is_that_of_the_mean_loss(data, loss):
     torch.testing.assert_close(objective_of(x, y, loss).evaluate(theta).gradient, expected)
 
 
+@pytest.mark.parametrize("chunk_size", [1000, 3])
+def test_curvatures_are_second_derivatives_of_every_examples_loss(data, loss, chunk_size):
+    x, y, theta, v = data
+    found = objective_of(x, y, loss, chunk_size).curvatures(theta, v)
+    for i in range(N):
+        dense = hessian(lambda at, i=i: by_hand(at, x[i : i + 1], y[i : i + 1], loss)[0], theta)
+        assert found[i].item() == pytest.approx((v @ dense @ v).item())
+
+
 def test_hessian_vector_products_are_those_of_the_dense_hessian(data, loss):
     x, y, theta, v = data
     dense = hessian(lambda at: by_hand(at, x, y, loss).mean(), theta)

@@ -9,6 +9,7 @@ from edgewise.data.groups import GROUPS, NATURAL
 SETTING = "digits, classes 3 / 5, n = 200, MSE, α = 3"
 PREFIXES = {"exit": "", "enter": "enter_", "flow": "flow_"}  # of the columns of Δℓ
 STRATA = ("class0_q1", "class0_q2", "class1_q1", "class1_q2")
+MODELS = ("edge_flow", "cubic", "central_flow")
 ALL_BRANCHES = ("baseline", "exit", "enter", "flow")
 
 
@@ -71,6 +72,12 @@ def made_up_tables(seeds, branches=("baseline", "exit"), groups=GROUPS):
     )
     sides = [f"{side}_{group}" for side in ("measured", "predicted") for group in groups]
     tables["prediction"] = with_bounds([*sides, "error"], since, seeds)
+    curves = [f"{kind}_{model}" for kind in ("sharpness", "distance") for model in MODELS]
+    tables["models"] = with_bounds([*curves, "sharpness_measured"], since, seeds)
+    tables["models"].loc[1::2, ["sharpness_measured", *(f"distance_{model}" for model in MODELS)]] = np.nan
+    tables["models_gains"] = pd.concat(
+        [tables["predicted_gains"].reset_index().assign(model=model) for model in MODELS]
+    ).set_index("model")
     parts = [f"{part}_{group}" for part in ("delta", "path", "oscillation") for group in groups]
     tables["decomposition"] = with_bounds(parts, since[::3], seeds)
     lengths = pd.Index([0.0, 0.01, 0.1, 1.0, 3.0], name="relative_length")

@@ -1,5 +1,7 @@
 """The figures, and the plots of dvc.yaml, read columns that the pipeline's own code makes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -40,7 +42,9 @@ def columns_of_the_code():
     dataset = load_dataset(DatasetParams(name="digits", n=100))
     prototypes = choose_prototypes(dataset, PrototypeParams(candidates=10, trained=5), 100, 3.0, "coherent")
     data = dict.fromkeys((0, 1), grouped_data(dataset, prototypes))
-    seeds = {seed: synthetic.records() for seed in (0, 1)}
+    one = synthetic.records()
+    two_models = {"cubic": one.predictions["edge_flow"], **one.predictions}
+    seeds = dict.fromkeys((0, 1), replace(one, predictions=two_models))
     sizes = group_metrics(seeds, dict.fromkeys(seeds, prototypes), data)
     tables = {"groups": group_table(sizes)}
     tables |= geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds) | prediction_tables(seeds)

@@ -55,7 +55,7 @@ def verdicts(params: Params) -> dict[str, str]:
         for name in ("base", *params.branches):
             hessian.main(params, seed, name)
         control.main(params, seed)
-        prediction.main(params, seed)
+        prediction.main(params, seed, "edge_flow")
     strengths.main(params, params.seeds[0])
     for seed in params.seeds:
         for name in params.branches:

@@ -54,7 +54,7 @@ class SeedRecords:
     shared : trained images in common, by pair of groups
     decomposition : of the baseline's two-step averages at its checkpoints, see measures/decomposition.py
     kinks : of the baseline, the curvature over a finite step at its last checkpoint, see measures/kinks.py
-    edge_flow : the losses that edge flow predicts along the baseline; no losses where there is no model
+    predictions : by model, what it predicts along the baseline; no losses where there is no model
     control : at onset, by displacement
     robustness : by branch, columns step, time, subset, norm, attack, epsilon, examples, accuracy
     ood : by branch, columns step, time, shift, strength, examples, loss, accuracy
@@ -71,7 +71,7 @@ class SeedRecords:
     shared: Mapping[str, int]
     decomposition: pd.DataFrame
     kinks: pd.DataFrame
-    edge_flow: pd.DataFrame
+    predictions: Mapping[str, pd.DataFrame]
     control: pd.DataFrame
     robustness: Mapping[str, pd.DataFrame]
     ood: Mapping[str, pd.DataFrame]

@@ -20,8 +20,8 @@ from edgewise.inference.tables import over_seeds, second_half
 from edgewise.states.pairs import first_at
 
 #: A run counts as having parted from gradient flow where it goes away from it at this share of the flow's own speed.
-#: Below the edge the distance grows too, for a finite step follows a slightly other flow, but at about a tenth of it.
-PARTED = 0.25
+#: Below the edge the distance grows too, for a finite step follows a slightly other flow, but at under a tenth of it.
+PARTED = 0.125
 
 #: The run of the sweep that every other is put beside.
 FLOW = "flow"

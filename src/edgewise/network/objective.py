@@ -193,6 +193,21 @@ class Objective:
             parts.append(jvp(losses, (theta,), (v,))[1])
         return torch.cat(parts)
 
+    def curvatures(self, theta: Tensor, v: Tensor) -> Tensor:
+        """The curvature v . H_i v [n] of every example's loss along v [P], at theta [P].
+
+        They are the second derivative of the vector of losses along v, forward mode within forward mode.
+        """
+        parts = []
+        for x, y in self.chunks():
+
+            def slopes(at: Tensor, x: Tensor = x, y: Tensor = y) -> Tensor:
+                slope: Tensor = jvp(lambda inner: self.example_losses(self.outputs(inner, x), y), (at,), (v,))[1]
+                return slope
+
+            parts.append(jvp(slopes, (theta,), (v,))[1])
+        return torch.cat(parts)
+
     def sharpness_gradient(self, theta: Tensor, v: Tensor) -> Tensor:
         """Grad S = grad (v^T H v) [P] at theta [P], with the unit vector v [P] held fixed."""
         total = torch.zeros_like(theta)

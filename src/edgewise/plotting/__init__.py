@@ -146,6 +146,11 @@ FIGURES = {
             "secant_sharpness": SHARPNESS_COLUMNS,
         },
     ),
+    "figure_models": FigureSpec(
+        points.models,
+        {"models": ["sharpness_measured"], "models_gains": ["seed", "name", "kind", "measured", "predicted"], **GROUPS},
+        optional=True,
+    ),
     "figure_selector": FigureSpec(
         points.selector, {"selector": ["name", "kind", "curvature_influence", "gain_step", "gain_time"], **GROUPS}
     ),

@@ -57,7 +57,7 @@ def sweep(tables: Tables, captions: Captions) -> Figure:
         entries += [marker_entry(GREY, words, marker) for words, marker in (OPTIMIZERS[name] for name in optimizers)]
     caption = (
         "From the initialisation on, all over the same training time. Of the distance: • at t*, the first step with κ"
-        " at the threshold; ✕ where it grows at a quarter of the flow's own speed, and the run parts from gradient"
+        " at the threshold; ✕ where it grows at an eighth of the flow's own speed, and the run parts from gradient"
         f" flow. {captions.mean_of_pairs}"
     )
     title = "Every step size has an edge of its own, and there it leaves gradient flow"

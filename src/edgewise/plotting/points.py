@@ -19,7 +19,10 @@ from edgewise.plotting.style import (
     EXAMPLE_ALIGNMENT_LABEL,
     GREY,
     INFLUENCE_LABEL,
+    MODEL_STYLES,
     RULE_COLOR,
+    STEPS_LABEL,
+    THRESHOLD_COLOR,
     Captions,
     CurveStyle,
     Tables,
@@ -189,6 +192,45 @@ def edge_flow(tables: Tables, captions: Captions) -> Figure:
     panel.set_title(f"error of the {'four' if len(colors) == 4 else 'groups'} together, over Δℓ")
     panel.set(xlabel="time since t*, in steps of size η", ylabel="relative error")
     remove_from(panels, count)
+    return figure
+
+
+def models(tables: Tables, captions: Captions) -> Figure:
+    """The models of the edge beside the run: sharpness, distance from the centre, and the gains of each model."""
+    over_time, points = tables["models"], tables["models_gains"]
+    names = [name for name in MODEL_STYLES if name in points.index]
+    styles = {name: CurveStyle(color, line, band=False) for name, (color, line) in MODEL_STYLES.items()}
+    entries = [legend_entry(styles[name], in_words(name)) for name in names]
+    entries += [marker_entry(BLACK, "measured")]
+    colors = group_colors(tables)
+    entries += [marker_entry(color, in_words(group)) for group, color in colors.items()]
+    entries += [marker_entry(COLORS["natural"], "strata of natural examples", "D")]
+    caption = (
+        "Edge flow starts at onset, the other models where λ$_1$ first reaches the threshold; nothing is fitted. Gains:"
+        f" settled, at equal training time. {captions.mean}"
+    )
+    title = "The models of the edge beside the run"
+    rows = -(-(2 + len(names)) // 3)
+    figure, panels = new_figure((rows, 3), title, caption, entries, panel_size=(3.9, 3.4))
+    sharpness, distance, *scatters = panels.flat
+    draw_curves(sharpness, over_time, {f"sharpness_{name}": styles[name] for name in names})
+    known = over_time["sharpness_measured"].dropna()
+    sharpness.plot(known.index, known, color=BLACK, linestyle="", marker="o", markersize=5)
+    sharpness.axhline(1, color=THRESHOLD_COLOR, linestyle="--", linewidth=1, zorder=1.5)
+    sharpness.set(xlabel=STEPS_LABEL, ylabel="sharpness / threshold")
+    sharpness.set_title("sharpness")
+    apart = over_time[[f"distance_{name}" for name in names]].dropna()
+    draw_curves(distance, apart, {f"distance_{name}": styles[name] for name in names})
+    distance.set(xlabel=STEPS_LABEL, ylabel="distance / way of the run")
+    distance.set_title("distance from the centre of the run")
+    for panel, name in zip(scatters, names, strict=False):
+        table = points[points.index == name]
+        _draw_named(panel, table, "predicted", "measured", colors)
+        ends = table["measured"].agg(["min", "max"])
+        panel.plot(ends, ends, color=RULE_COLOR, linewidth=1, zorder=1.5)
+        panel.set(xlabel="predicted settled Δℓ$_k$", ylabel="measured settled Δℓ$_k$")
+        panel.set_title(in_words(name), color=styles[name].color)
+    remove_from(panels, 2 + len(names))
     return figure
 
 

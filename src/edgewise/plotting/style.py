@@ -59,6 +59,15 @@ BRANCH_LABELS = {
     "flow": "flow: gradient flow",
 }
 
+#: Every model of the edge, in the order of the legends.
+MODEL_STYLES = {
+    "edge_flow": ("#0072b2", "-"),
+    "gradient_flow": ("#999999", ":"),
+    "cubic": ("#d55e00", "-."),
+    "constrained": ("#009e73", "--"),
+    "central_flow": ("#cc79a7", (0, (5, 1))),
+}
+
 #: The branches that every run has; figures with many curves show these alone.
 MAIN_BRANCHES = ("baseline", "exit")
 

@@ -98,7 +98,7 @@ class FlowPath:
     def travelled(self, time: float) -> float:
         """The length of the way up to `time`, straight from each state kept to the next."""
         on_the_way = [state.theta for state in self.states if state.time < time] + [self.at(time)]
-        return sum((there - here).norm().item() for here, there in pairwise(on_the_way))
+        return float(sum((there - here).norm().item() for here, there in pairwise(on_the_way)))
 
 
 def _rms(vector: Tensor) -> float:

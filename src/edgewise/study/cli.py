@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 
 from edgewise.errors import EdgewiseError
-from edgewise.study import claims_table, edges_table
+from edgewise.study import claims_table, edges_table, models_table
 
 #: What adds each subcommand, in the order of the help.
-COMMANDS = (claims_table.add_command, edges_table.add_command)
+COMMANDS = (claims_table.add_command, edges_table.add_command, models_table.add_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
