@@ -159,6 +159,7 @@ def test_noise_is_a_fraction_of_each_class_and_takes_every_other_label():
     np.testing.assert_array_equal(y, with_noise(y, 0.0, (0, 1)))
 
 
-def test_noise_that_changes_no_label_is_an_error():
-    with pytest.raises(ParameterError, match=r"groups.noise: was 0.01; .* 10 training images"):
-        with_noise(np.repeat([0, 1], 10), 0.01, (0,))
+@pytest.mark.parametrize("noise", [0.01, 0.99])
+def test_noise_that_changes_no_label_or_all_is_an_error(noise):
+    with pytest.raises(ParameterError, match=rf"groups.noise: was {noise}; .* 10 training images"):
+        with_noise(np.repeat([0, 1], 10), noise, (0,))

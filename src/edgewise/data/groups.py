@@ -218,18 +218,18 @@ def choose_prototypes(
     if empty := [group for group, mask in own.items() if not mask.any()]:
         allowed = f"group {empty[0]!r} has none of the {n} training images of seed {seed}: raise dataset.n"
         raise ParameterError("groups.file", params_of_groups.file, allowed)
-    flipped = with_noise(dataset.train_y[everyone], params_of_groups.noise, entropy)
-    noisy = flipped != dataset.train_y[everyone]
+    trained_labels = with_noise(dataset.train_y[everyone], params_of_groups.noise, entropy)
+    wrong = trained_labels != dataset.train_y[everyone]
     return Prototypes(
         natural=everyone,
-        labels=flipped,
+        labels=trained_labels,
         stratum=np.concatenate(
             [
                 label * params.strata + quantile_of(centroid_distance(by_class[label], centroids[label]), params.strata)
                 for label in labels
             ]
         ),
-        of_natural=own | ({"mislabelled": noisy, "clean": ~noisy} if params_of_groups.noise else {}),
+        of_natural=own | ({"mislabelled": wrong, "clean": ~wrong} if params_of_groups.noise else {}),
         made=params_of_groups.has_prototypes,
         sources={group: np.stack([natural[label][chosen[label][group]] for label in labels]) for group in GROUPS},
         trained=params.trained,
@@ -248,7 +248,7 @@ def with_noise(y: Array, noise: float, entropy: Sequence[int]) -> Array:
     Raises
     ------
     ParameterError
-        If that is not a single one of a class.
+        If that is none, or all, of a class.
     """
     labels, classes = y.copy(), int(y.max()) + 1
     if noise == 0:
@@ -256,8 +256,8 @@ def with_noise(y: Array, noise: float, entropy: Sequence[int]) -> Array:
     for label in range(classes):
         members = np.flatnonzero(y == label)
         count = round(noise * len(members))
-        if count == 0:
-            allowed = f"must be at least {1 / len(members):.3g}: a class has {len(members)} training images"
+        if not 0 < count < len(members):
+            allowed = f"must change some and leave some of the {len(members)} training images of a class"
             raise ParameterError("groups.noise", noise, allowed)
         rng = np.random.default_rng([*entropy, label, 4])
         chosen = rng.choice(members, count, replace=False)
