@@ -69,8 +69,10 @@ def measure(
     try:
         theta = nn.utils.parameters_to_vector(model.parameters()).detach()
         objective = Objective(model, loss, *data, chunk_size)
-        if (shape := objective.evaluate(theta).losses.shape) != (len(objective),):
-            raise EdgewiseError(f"loss: gives {tuple(shape)}; must give a loss an example (reduction='none')")
+        first = objective.subset(torch.tensor([0]))
+        shape = first.example_losses(first.outputs(theta, first.x), first.y).shape
+        if shape != (1,):
+            raise EdgewiseError(f"loss: gives {tuple(shape)} of one example; must be (1,), as of reduction='none'")
         pairs = EigenTracker(objective, tolerance=tolerance).measure(theta)
         rows = {}
         for name, members in groups.items():
