@@ -9,8 +9,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 help:                     ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F ': ' '{printf "make %-6s %s\n", $$1, $$2}'
 
-repro: $(VENV)/installed  ## run the pipeline; the last line counts the claims that hold, fail, are undecided
-	dvc repro
+repro: $(VENV)/installed  ## run the pipeline on all cores (JOBS=N: N stages at a time); the last line counts the claims that hold, fail, are undecided
+	edgewise repro $(if $(JOBS),--jobs $(JOBS))
 	@echo "metrics/claims.md: $$(head -n 1 metrics/claims.md)"
 
 test: $(VENV)/installed   ## run the tests

@@ -3,6 +3,7 @@
 from common import checkpoints_folder, journal_folder, records_folder, stage
 from edgewise.data.files import write_rows
 from edgewise.dynamics.loop import run_to_edge
+from edgewise.network.ranks import leads
 from edgewise.params import Params
 from edgewise.states.optimizers import State
 from edgewise.states.trajectory import Journal, Manifest
@@ -24,10 +25,11 @@ def main(params: Params, seed: int) -> None:
         tolerance=params.hessian.tolerance,
     )
     measured = {*range(0, t_star, params.edge.sharpness_every), max(0, t_star - 1), t_star}
-    write_rows(records_folder(seed, "base") / "steps.csv", journal.rows)
+    if leads():
+        write_rows(records_folder(seed, "base") / "steps.csv", journal.rows)
     journal.publish(checkpoints_folder(seed, "base"), Manifest({"before_onset": sorted(measured)}))
     journal.discard()
 
 
 if __name__ == "__main__":
-    stage(main, "seed")
+    stage(main, "seed", shared=True)

@@ -6,13 +6,15 @@ import json
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
+from threadpoolctl import threadpool_limits
 
 from edgewise.errors import EdgewiseError
-from edgewise.params import parse_params
+from edgewise.params import Params, parse_params
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,10 +51,21 @@ def records_folder(seed: int, name: str) -> Path:
     return RECORDS / f"seed-{seed}" / name
 
 
-def stage(main: Callable[..., None], *arguments: str) -> None:
+def dose(factor: float) -> str:
+    """The name of the run that leaves the edge by a factor of the step size, beside the branches."""
+    return f"dose-{factor}"
+
+
+def without(group: str) -> str:
+    """The name of the runs, of the model and real, in which a group is left out."""
+    return f"without-{group}"
+
+
+def stage(main: Callable[..., None], *arguments: str, shared: bool = False) -> None:
     """Run a stage: check all of params.yaml, call `main(params, ...)`, and say a user's error in plain words.
 
-    `arguments` name the options beyond --params, each without its dashes; seed is a whole number.
+    `arguments` name the options beyond --params, each without its dashes; seed is a whole number. A `shared` stage runs
+    in compute.ranks processes.
     """
     parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="the parameter file")
@@ -63,9 +76,29 @@ def stage(main: Callable[..., None], *arguments: str) -> None:
     options = vars(parser.parse_args())
     try:
         params = parse_params(read(options.pop("params")))
-        main(params, **options)
+        if shared and params.compute.ranks > 1:
+            from edgewise.network.ranks import run_in_ranks
+
+            run_in_ranks(partial(_with_one_thread, main, params, **options), params.compute.ranks, device_of(params))
+        else:
+            _with_one_thread(main, params, **options)
     except EdgewiseError as error:
         sys.exit(f"error: {error}")
+
+
+def _with_one_thread(main: Callable[..., None], *arguments: Any, **options: Any) -> None:
+    """Call `main` with one thread for numpy's libraries: their last digits depend on it, and no parameter says it."""
+    with threadpool_limits(limits=1):
+        main(*arguments, **options)
+
+
+def device_of(params: Params) -> str:
+    """The kind of device that `compute.device` stands for on this machine, cpu or cuda."""
+    import torch
+
+    if params.compute.device != "auto":
+        return params.compute.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def read(path: Path) -> bytes:

@@ -10,6 +10,7 @@ from edgewise.data.displacement import DIRECTIONS, Direction, displace
 from edgewise.data.files import Array, write_rows
 from edgewise.dynamics.eigen import EigenTracker
 from edgewise.measures.selectivity import alignment, curvature_influence, permutation_null, permutation_p_value
+from edgewise.network.ranks import leads
 from edgewise.params import Params
 from edgewise.states.pairs import consecutive
 from edgewise.states.trajectory import last_checkpoint, load_state
@@ -50,6 +51,8 @@ def main(params: Params, seed: int) -> None:
                 found["alignment", alpha, direction].append(alignment(gradient, v1))
                 found["curvature_influence", alpha, direction].append(curvature_influence(gradient, v1))
 
+    if not leads():
+        return
     rows = []
     for iterate in (0, 1):
         for alpha in alphas:
@@ -68,4 +71,4 @@ def main(params: Params, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "seed")
+    stage(main, "seed", shared=True)

@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 
-from common import DATASET, checkpoints_folder, code_of, load, prototypes_file, read
+from common import DATASET, checkpoints_folder, code_of, device_of, load, prototypes_file, read
 from edgewise.data.examples import Dataset
 from edgewise.data.files import Array
 from edgewise.data.groups import NATURAL, Prototypes, grouped_data
 from edgewise.errors import EdgewiseError
 from edgewise.network.models import build_model, initial_theta
 from edgewise.network.objective import Objective
+from edgewise.network.ranks import share
 from edgewise.params import Params
 from edgewise.states.branches import Leg, leg_before
 from edgewise.states.optimizers import Optimizer, State, build_optimizer
@@ -38,12 +39,12 @@ class Experiment:
         compute = params.compute
         if compute.device == "cuda" and not torch.cuda.is_available():
             raise EdgewiseError("compute.device: was 'cuda'; this machine has no GPU: use auto or cpu")
+        torch.set_num_threads(compute.threads)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.deterministic = True
-        auto = "cuda" if torch.cuda.is_available() else "cpu"
         sys.path.append(str(Path.cwd()))  # where a network of your own may lie
         self.params, self.seed = params, seed
-        self.device = torch.device(auto if compute.device == "auto" else compute.device)
+        self.device = torch.device(device_of(params))
         self.dtype = getattr(torch, compute.dtype)
         self.dataset = load(DATASET, Dataset.from_bytes)
         self.prototypes = load(prototypes_file(seed), Prototypes.from_bytes)
@@ -61,9 +62,10 @@ class Experiment:
         self.optimizer = build_optimizer(params.optimizer, shuffle_seed=seed)
 
     def objective_on(self, x: Array, y: Array) -> Objective:
-        """The training objective on examples x [n, C, H, W] with labels y [n]."""
-        inputs = torch.from_numpy(x).to(self.device, self.dtype)
-        labels = torch.from_numpy(y).to(self.device)
+        """The training objective on examples x [n, C, H, W] with labels y [n], of which a rank holds its share."""
+        own = share(len(x))
+        inputs = torch.from_numpy(x[own]).to(self.device, self.dtype)
+        labels = torch.from_numpy(y[own]).to(self.device)
         return Objective(self.model, self.params.loss, inputs, labels, self.params.compute.chunk_size)
 
     def initial_theta(self) -> torch.Tensor:

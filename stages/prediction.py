@@ -11,9 +11,10 @@ from tqdm import tqdm
 from common import checkpoints_folder, records_folder, stage
 from edgewise.data.files import Row, write_rows
 from edgewise.errors import DivergenceError
+from edgewise.network.ranks import leads
 from edgewise.params import Params
 from edgewise.states.trajectory import manifest_of
-from edgewise.theory.edge_flow import Oscillation
+from edgewise.theory.edge_flow import Oscillation, has_model
 from edgewise.theory.problem import Metered, Problem
 from edgewise.theory.registry import MODELS, predict
 from edgewise.theory.start import below_the_threshold
@@ -25,10 +26,11 @@ def main(params: Params, seed: int, model: str) -> None:
     steps = manifest_of(checkpoints_folder(seed, "base")).all_steps()
     rows: list[Row] = [{"step": steps[-1], "time": 0.0}]
     # Where the optimiser has no such model, or the model diverges, there is no prediction: what was measured stands.
-    if model != "edge_flow" or params.optimizer.name == "gd":
+    if model != "edge_flow" or has_model(experiment.optimizer):
         with suppress(DivergenceError):
             rows = list(predicted(experiment, model, steps))
-    write_rows(records_folder(seed, model) / "prediction.csv", rows)
+    if leads():
+        write_rows(records_folder(seed, model) / "prediction.csv", rows)
 
 
 def predicted(experiment: Experiment, model: str, steps: list[int]) -> Iterator[Row]:
@@ -66,7 +68,7 @@ def predicted(experiment: Experiment, model: str, steps: list[int]) -> Iterator[
 def oscillation(experiment: Experiment, run: str, step: int) -> Oscillation:
     """Between both iterates of a run's checkpoint."""
     _, (one, other) = experiment.pair(run, step)
-    return Oscillation.of(one.theta, other.theta)
+    return Oscillation.of(one, other)
 
 
 def length(vector: Tensor) -> float:
@@ -75,4 +77,4 @@ def length(vector: Tensor) -> float:
 
 
 if __name__ == "__main__":
-    stage(main, "seed", "model")
+    stage(main, "seed", "model", shared=True)

@@ -14,17 +14,20 @@ from common import (
     RECORDS,
     RUNS,
     checkpoints_folder,
+    dose,
     journal_folder,
     prototypes_file,
     records_folder,
     stage,
+    without,
 )
 from edgewise.data.files import write_atomically
 from edgewise.params import Params
 
 
 def main(params: Params) -> None:
-    runs = {seed: ["base", *params.branches, *params.theory.models] for seed in params.seeds}
+    further = [*map(dose, params.branch.factors), *map(without, params.theory.left_out)]
+    runs = {seed: ["base", *params.branches, *params.theory.models, *further] for seed in params.seeds}
     for seed in params.sweep.seeds:
         runs[seed] += [f"sweep-{run}" for run in ("flow", *params.sweep.runs)]
     for root, folder_of in (

@@ -7,7 +7,20 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
-from common import DATASET, METRICS, TABLES, load, load_table, prototypes_file, read, records_folder, stage, write_json
+from common import (
+    DATASET,
+    METRICS,
+    TABLES,
+    dose,
+    load,
+    load_table,
+    prototypes_file,
+    read,
+    records_folder,
+    stage,
+    without,
+    write_json,
+)
 from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.examples import Dataset
 from edgewise.data.files import Array, unpack, write_table
@@ -16,6 +29,8 @@ from edgewise.dynamics.edge import RULE_COLUMN, rule_window
 from edgewise.errors import EdgewiseError, ParameterError
 from edgewise.inference.claims import judge
 from edgewise.inference.claims_page import as_markdown, in_short
+from edgewise.inference.counterfactuals import counterfactual_metrics, counterfactual_tables
+from edgewise.inference.doses import dose_metrics, dose_tables
 from edgewise.inference.generalisation import CONDITIONS, evaluation_tables, ood_metrics, robustness_metrics
 from edgewise.inference.metrics import (
     control_metrics,
@@ -28,11 +43,12 @@ from edgewise.inference.metrics import (
 )
 from edgewise.inference.positions import geometry_tables
 from edgewise.inference.predictions import prediction_tables, theory_metrics
-from edgewise.inference.records import SeedRecords, Setting, every_step, over_iterates
+from edgewise.inference.records import LeftOut, SeedRecords, Setting, every_step, over_iterates
 from edgewise.inference.series import series_tables
 from edgewise.inference.step_sizes import FLOW, Sweep, SweepRun, sweep_metrics, sweep_tables
 from edgewise.params import Params
 from edgewise.states.optimizers import build_optimizer
+from edgewise.theory.edge_flow import has_model
 
 
 def main(params: Params) -> None:
@@ -55,7 +71,7 @@ def main(params: Params) -> None:
         "ood": ood_metrics(seeds),
         "robustness": robustness_metrics(seeds),
         "selectivity": selectivity_metrics(seeds),
-        "theory": theory_metrics(seeds),
+        "theory": theory_metrics(seeds) | {"dose": dose_metrics(seeds), "left_out": counterfactual_metrics(seeds)},
     }
     metrics["summary"] = headline(metrics)
     for name, content in metrics.items():
@@ -64,19 +80,22 @@ def main(params: Params) -> None:
     (METRICS / "claims.md").write_text(as_markdown(claims, len(seeds), shared_in_words(metrics["groups"])))
     tables = {"groups": group_table(metrics["groups"])}
     tables |= geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds) | prediction_tables(seeds)
-    tables |= sweep_tables(sweep)
+    tables |= dose_tables(seeds) | counterfactual_tables(seeds) | sweep_tables(sweep)
     for name, table in tables.items():
         write_table(TABLES / f"{name}.csv", table)
     print(f"{METRICS / 'claims.md'}: {counted}")
 
 
 class VerifiedBranch(BaseModel, strict=True):
-    """How a branch differs from its partner at the state that they share; null where a difference is not a number."""
+    """How a branch differs from its partner at the state that they share; null where a difference is not a number.
 
-    parameters: float | None
+    Of a dose, which keeps no checkpoint, the losses alone are compared.
+    """
+
+    parameters: float | None = None
     losses: float | None
-    gradient_norms: float | None
-    gradient_directions: float | None
+    gradient_norms: float | None = None
+    gradient_directions: float | None = None
     passed: bool
 
 
@@ -97,7 +116,8 @@ def require_verified_branches(params: Params) -> None:
         fault = error.errors()[0]
         place = ".".join(map(str, fault["loc"])) or "the whole"
         raise EdgewiseError(f"{path}: damaged ({place}: {fault['msg']}); `dvc repro` restores it") from error
-    declared = {f"seed-{seed}/{branch}" for seed in params.seeds for branch in params.branches}
+    runs = (*params.branches, *map(dose, params.branch.factors))
+    declared = {f"seed-{seed}/{run}" for seed in params.seeds for run in runs}
     if missing := sorted(declared - set(found.branches)):
         raise EdgewiseError(f"{path}: does not have {', '.join(missing)}; `dvc repro` restores it")
     failed = {name: row for name, row in found.branches.items() if not row.passed}
@@ -140,6 +160,13 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
             path = records_folder(seed, run) / f"{name}.csv"
             raise EdgewiseError(f"{path}: {error}; `dvc repro` restores it") from error
 
+    def left_out(group: str) -> LeftOut:
+        return LeftOut(
+            at_centre=table(without(group), "at_centre"),
+            removed_predicted=table(without(group), "removed_predicted"),
+            removed=checked(without(group), "removed", every_step),
+        )
+
     def averaged(run: str, name: str, keys: list[str]) -> pd.DataFrame:
         return checked(run, name, lambda found: over_iterates(found, keys))
 
@@ -151,6 +178,9 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
             windows={rule: rule_window(rule, optimizer) for rule in RULE_COLUMN},
             time_per_step=optimizer.time_per_step,
             threshold=optimizer.stability_threshold,
+            exit_factor=params.branch.exit_factor,
+            optimizer=params.optimizer.name,
+            has_model=has_model(optimizer),
             exit_threshold=optimizer.with_lr(params.branch.exit_factor * optimizer.lr).stability_threshold,
             sharpness_every=params.edge.sharpness_every,
             enter_step=params.branch.enter_step,
@@ -166,6 +196,12 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
         decomposition=table("baseline", "decomposition"),
         kinks=table("baseline", "kinks"),
         predictions={model: table(model, "prediction") for model in params.theory.models},
+        doses={factor: checked(dose(factor), "steps", every_step) for factor in params.branch.factors},
+        edge_flow_away={
+            params.branch.exit_factor: table("exit", "edge_flow"),
+            **{factor: table(dose(factor), "edge_flow") for factor in params.branch.factors},
+        },
+        left_out={group: left_out(group) for group in params.theory.left_out},
         control=averaged("base", "control", ["alpha"]),
         robustness={
             branch: averaged(branch, "robustness", ["step", "norm", *CONDITIONS["robustness"]])

@@ -1,8 +1,8 @@
 """Did the branches start from one state? What different processes recorded of it is compared."""
 
-from common import METRICS, checkpoints_folder, load, load_table, records_folder, stage, write_json
+from common import METRICS, checkpoints_folder, dose, load, load_table, records_folder, stage, write_json
 from edgewise.data.files import unpack
-from edgewise.inference.agreement import Recorded, differences
+from edgewise.inference.agreement import Recorded, difference_of_losses, differences
 from edgewise.params import Params
 from edgewise.states.trajectory import checkpoint_at
 
@@ -14,7 +14,8 @@ def main(params: Params) -> None:
     tolerance = TOLERANCE[params.compute.dtype]
     table = {}
     for seed in params.seeds:
-        t_star = int(load_table(records_folder(seed, "base") / "steps.csv")["step"].iloc[-1])
+        base = load_table(records_folder(seed, "base") / "steps.csv")
+        t_star = int(base["step"].iloc[-1])
         for branch in params.branches:
             partner, step = ("exit", t_star + params.branch.enter_step) if branch == "enter" else ("base", t_star)
             found = differences(recorded(seed, branch, step), recorded(seed, partner, step))
@@ -24,6 +25,11 @@ def main(params: Params) -> None:
                 **found,
                 "passed": all(value <= tolerance for value in found.values()),
             }
+        for factor in params.branch.factors:
+            first = load_table(records_folder(seed, dose(factor)) / "steps.csv").iloc[0]
+            apart = difference_of_losses(first, base.iloc[-1])
+            about = {"partner": "base", "step": t_star, "losses": apart, "passed": apart <= tolerance}
+            table[f"seed-{seed}/{dose(factor)}"] = about
     passed = all(row["passed"] for row in table.values())
     write_json(METRICS / "verification.json", {"passed": passed, "tolerance": tolerance, "branches": table})
 

@@ -2,7 +2,14 @@
 
 
 class EdgewiseError(Exception):
-    """Something the user can mend; the message says what was wrong and what is allowed."""
+    """Something the user can mend; the message says what was wrong and what is allowed.
+
+    Attributes
+    ----------
+    exit_status : of a command that ends with it
+    """
+
+    exit_status = 1
 
 
 class ParameterError(EdgewiseError):

@@ -202,12 +202,25 @@ class BranchParams(Section):
     steps: Annotated[int, Field(ge=8)] = 200
     #: Factor on the step size in the exit branch.
     exit_factor: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    #: Further factors on the step size, a run from onset each: the doses beside exit_factor.
+    factors: list[Annotated[float, Field(gt=0, lt=1)]] = []
     #: Steps that the enter branch goes along the exit branch before its step size is restored.
     enter_step: Count = 100
     #: Error of the flow branch's integrator, relative to the distance covered in the time of one step.
     flow_tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-2
     #: Steps from one checkpoint to the next, and the training time from one to the next in steps of the baseline.
     checkpoint_every: Count = 25
+
+    @field_validator("factors")
+    @classmethod
+    def _no_repeats(cls, factors: list[float]) -> list[float]:
+        return _must_differ(factors)
+
+    @model_validator(mode="after")
+    def _exit_is_a_dose_already(self) -> Self:
+        if self.exit_factor in self.factors:
+            raise ParameterError("branch.factors", self.factors, "must not hold exit_factor, which is always a dose")
+        return self
 
     @model_validator(mode="after")
     def _spacing_fits(self) -> Self:
@@ -216,12 +229,10 @@ class BranchParams(Section):
         return self
 
     @model_validator(mode="after")
-    def _exit_ends(self) -> Self:
-        if self.steps > 1_000_000 * self.exit_factor:
-            raise ValueError(
-                f"steps ({self.steps}) / exit_factor ({self.exit_factor}) must be at most 1000000, the steps of the"
-                " exit branch"
-            )
+    def _every_branch_ends(self) -> Self:
+        for name, factor in (("exit_factor", self.exit_factor), *(("factors", factor) for factor in self.factors)):
+            if self.steps > 1_000_000 * factor:
+                raise ValueError(f"steps ({self.steps}) / {name} ({factor}) must be at most 1000000 steps")
         return self
 
 
@@ -233,13 +244,15 @@ class TheoryParams(Section):
     models: Annotated[
         list[Literal["edge_flow", "gradient_flow", "cubic", "constrained", "central_flow"]], Field(min_length=1)
     ] = ["edge_flow"]
-    #: Substeps of a model for a step of gradient descent.
+    #: Substeps of a model for a step of the optimiser.
     substeps: Annotated[int, Field(ge=1, le=100)] = 2
+    #: Groups that are left out, one at a time, of what drives the oscillation: who pays for whom.
+    left_out: list[Literal["inlier", "boundary", "output_outlier", "input_outlier"]] = []
 
-    @field_validator("models")
+    @field_validator("models", "left_out")
     @classmethod
-    def _no_repeats(cls, models: list[Any]) -> list[Any]:
-        return _must_differ(models)
+    def _no_repeats(cls, items: list[Any]) -> list[Any]:
+        return _must_differ(items)
 
     @model_validator(mode="after")
     def _euler_is_stable(self) -> Self:
@@ -366,6 +379,11 @@ class ComputeParams(Section):
     dtype: Literal["float32", "float64"] = "float32"
     #: Examples worked on at once; memory grows with it, results do not change beyond rounding.
     chunk_size: Count = 16384
+    #: CPU threads of a stage; the sixth digit changes with them. With 1, as many stages run side by side as there are
+    #: cores (`edgewise repro`).
+    threads: Count = 1
+    #: Processes that share the examples in the stages that train and measure; on a GPU each where there are GPUs.
+    ranks: Count = 1
 
 
 class Params(Section):
@@ -466,6 +484,9 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _groups_fit(self) -> Self:
+        if self.theory.left_out and not self.groups.has_prototypes:
+            allowed = f"these are not among the groups: groups.source is {self.groups.source!r}"
+            raise ParameterError("theory.left_out", self.theory.left_out, allowed)
         if self.dataset.classes != "all":  # of all, how many there are is known with the data
             images_a_class(self.dataset.n, len(self.dataset.classes), self.prototypes)
         return self

@@ -1,6 +1,8 @@
 """The objective against a network written out by hand, dense Hessians and one backward pass an example."""
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -508,3 +510,21 @@ def test_the_gpu_agrees_with_the_cpu(data, loss):
     torch.testing.assert_close(there.evaluate(theta.cuda()).gradient.cpu(), here.evaluate(theta).gradient)
     torch.testing.assert_close(there.hessian(theta.cuda())(v.cuda()).cpu(), here.hessian(theta)(v))
     torch.testing.assert_close(there.projections(theta.cuda(), v.cuda()).cpu(), here.projections(theta, v))
+
+
+@pytest.mark.parametrize("loss", ["mse", "ce"])
+def test_projections_do_not_load_torch_s_compiler(loss, environment):
+    """Loading it takes longer than a stage's work; a forward derivative of a difference from a constant does."""
+    program = (
+        "import sys, torch\n"
+        "from edgewise.network.models import build_model, initial_theta\n"
+        "from edgewise.network.objective import Objective\n"
+        "from edgewise.params import ModelParams\n"
+        "model = build_model(ModelParams(width=8), (1, 4, 4))\n"
+        f"objective = Objective(model, {loss!r}, torch.rand(6, 1, 4, 4), torch.tensor([0, 1] * 3), chunk_size=4)\n"
+        "theta = initial_theta(model, 1.0, seed=0).float()\n"
+        "print(objective.projections(theta, theta).abs().sum().item() > 0, 'torch._dynamo' in sys.modules)\n"
+    )
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["True", "False"], result.stderr

@@ -14,6 +14,7 @@ import base
 import branch
 import control
 import dataset
+import dose_prediction
 import hessian
 import ood
 import prediction
@@ -56,6 +57,7 @@ def verdicts(params: Params) -> dict[str, str]:
             hessian.main(params, seed, name)
         control.main(params, seed)
         prediction.main(params, seed, "edge_flow")
+        dose_prediction.main(params, seed, "exit", str(params.branch.exit_factor))
     strengths.main(params, params.seeds[0])
     for seed in params.seeds:
         for name in params.branches:

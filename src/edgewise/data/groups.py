@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from edgewise.data.displacement import DIRECTIONS, Direction, displace
 from edgewise.data.examples import Dataset
@@ -368,7 +369,8 @@ def find_centroids(x: Array, clusters: int, seed: int) -> Array:
     """k-means centroids [clusters, d] of the rows of x [n, d]; with one cluster, their mean."""
     from sklearn.cluster import KMeans
 
-    means: Array = KMeans(clusters, n_init=10, random_state=seed).fit(x.astype(np.float64)).cluster_centers_
+    with threadpool_limits(limits=1):  # the last digits depend on them; of the libraries that scikit-learn has loaded
+        means: Array = KMeans(clusters, n_init=10, random_state=seed).fit(x.astype(np.float64)).cluster_centers_
     return means
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from edgewise.data.files import Array
+from edgewise.data.groups import GROUPS
+from edgewise.inference.doses import both_sides_predicted, factors, has_doses, has_predicted_doses, response
 from edgewise.inference.gains import HELD, PREDICTORS, Held, Part, gains, predictor
 from edgewise.inference.generalisation import advantages, attacked, dominance, informative_strengths
 from edgewise.inference.intervals import Estimate, correlation, estimate, plain, spearman
@@ -116,6 +118,16 @@ def edge_flow_better_than(rival: str) -> Statistic:
             differences.append(spearman(measured, predicted) - spearman(measured, other))
             points = len(names)
         return estimate(differences, plain(limit=2, grid=correlation(points).grid))
+
+    return Statistic(found)
+
+
+def responding(group: str) -> Statistic:
+    """How the size of a group's gain goes with the dose: the rank correlation over the factors of a seed."""
+
+    def found(seeds: Seeds) -> Estimate:
+        doses = len(factors(next(iter(seeds.values()))))
+        return estimate([response(records, group) for records in seeds.values()], correlation(doses))
 
     return Statistic(found)
 
@@ -483,6 +495,25 @@ CLAIMS = [
             needs=has_prediction,
         )
         for rival, in_words in RIVALS_OF_EDGE_FLOW.items()
+    ),
+    Claim(
+        "theory",
+        "edge flow at both step sizes, with nothing measured after onset, ranks the gains (rank correlation of groups"
+        " and strata), at equal training time",
+        ranked(lambda seeds: [both_sides_predicted(r) for r in seeds.values()]),
+        needs=has_predicted_doses,
+    ),
+    *(
+        Claim(
+            "dose",
+            f"more of the cause does more to the {group.replace('_', '-')} group: the size of its gain or loss grows"
+            " with the distance of the factor on the step size from 1 (rank correlation over factors), at equal"
+            " training time",
+            responding(group),
+            applies=with_prototypes,
+            needs=has_doses,
+        )
+        for group in GROUPS
     ),
 ]
 

@@ -168,10 +168,9 @@ def theory_metrics(seeds: Seeds) -> dict[str, Any]:
         model: _metrics_of(seeds, model) if has_prediction(seeds, model) else None for model in models
     }
     if missing := [model for model in models if found[model] is None]:
-        found["reason"] = (
-            f"{', '.join(missing)}: a model of gradient descent (optimizer.name gd) alone, or it diverged in one of the"
-            " seeds"
-        )
+        setting = next(iter(seeds.values())).setting
+        no_model = f"no model of {setting.optimizer}; edge flow is one of gd and momentum"
+        found["reason"] = f"{', '.join(missing)}: {'diverged in a seed' if setting.has_model else no_model}"
     return found | {"seeds": list(seeds)}
 
 

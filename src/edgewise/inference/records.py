@@ -21,6 +21,8 @@ class Setting:
     alpha : displacement of the input-outliers
     time_per_step : training time of a step of the baseline
     threshold, exit_threshold : stability thresholds of the baseline and of the exit branch
+    exit_factor : on the step size of the exit branch
+    optimizer, has_model : its name, and whether edge flow is a model of it
     sharpness_every : steps between measurements before onset
     enter_step : step after onset at which the enter branch leaves the exit branch
     """
@@ -32,6 +34,9 @@ class Setting:
     time_per_step: float
     threshold: float
     exit_threshold: float
+    exit_factor: float
+    optimizer: str
+    has_model: bool
     sharpness_every: int
     enter_step: int
 
@@ -55,6 +60,9 @@ class SeedRecords:
     decomposition : of the baseline's two-step averages at its checkpoints, see measures/decomposition.py
     kinks : of the baseline, the curvature over a finite step at its last checkpoint, see measures/kinks.py
     predictions : by model, what it predicts along the baseline; no losses where there is no model
+    doses : the step records of the runs that leave the edge by further factors of the step size, by factor
+    edge_flow_away : the losses that edge flow predicts along those and along the exit branch, by factor
+    left_out : by group, what edge flow predicts and what was recorded without it, see `LeftOut`
     control : at onset, by displacement
     robustness : by branch, columns step, time, subset, norm, attack, epsilon, examples, accuracy
     ood : by branch, columns step, time, shift, strength, examples, loss, accuracy
@@ -72,6 +80,9 @@ class SeedRecords:
     decomposition: pd.DataFrame
     kinks: pd.DataFrame
     predictions: Mapping[str, pd.DataFrame]
+    doses: Mapping[float, pd.DataFrame]
+    edge_flow_away: Mapping[float, pd.DataFrame]
+    left_out: Mapping[str, "LeftOut"]
     control: pd.DataFrame
     robustness: Mapping[str, pd.DataFrame]
     ood: Mapping[str, pd.DataFrame]
@@ -94,6 +105,22 @@ class SeedRecords:
     def at_alpha(self, column: str) -> float:
         """A column of the control at onset, for the displacement of this run."""
         return float(self.control.loc[self.control["alpha"] == self.setting.alpha, column].iloc[0])
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """The baseline without one group.
+
+    Attributes
+    ----------
+    at_centre : what edge flow predicts where the group's gradient is taken at the centre of the oscillation
+    removed_predicted : what it predicts of training without the group
+    removed : the step records of training without the group
+    """
+
+    at_centre: pd.DataFrame
+    removed_predicted: pd.DataFrame
+    removed: pd.DataFrame
 
 
 def every_step(table: pd.DataFrame) -> pd.DataFrame:

@@ -4,7 +4,7 @@ Modules
 -------
 style : colours, line styles, captions, the empty figure and its PNG
 curves : curves with their bands, and the lines that mark a step or a level
-over_training, points, edges, geometry, unseen_data : one function for each figure
+over_training, points, edges, causes, geometry, unseen_data : one function for each figure
 
 To add a figure, write a function of `Tables` and `Captions` in the module whose subject it is. It calls
 `style.new_figure`, draws on the panels and returns the figure. Then add a line to `FIGURES`: the name of the figure's
@@ -23,7 +23,7 @@ from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.examples import Dataset
 from edgewise.data.groups import NATURAL, Examples
 from edgewise.errors import EdgewiseError
-from edgewise.plotting import edges, geometry, over_training, points, unseen_data
+from edgewise.plotting import causes, edges, geometry, over_training, points, unseen_data
 from edgewise.plotting.style import MAIN_BRANCHES, Captions, Tables, figure_style, to_png
 
 __all__ = ["FIGURES", "IMAGES", "Captions", "FigureSpec", "Tables", "draw", "draw_images", "to_png"]
@@ -124,10 +124,16 @@ FIGURES = {
             **GROUPS,
         },
     ),
+    "figure_counterfactuals": FigureSpec(
+        causes.counterfactuals,
+        {"counterfactuals": ["{group}"], "removed": ["removed", "name", "kind", "measured", "predicted"], **GROUPS},
+        optional=True,
+    ),
     "figure_decomposition": FigureSpec(
         over_training.decomposition,
         {"decomposition": [f"{part}_{{group}}" for part in ("delta", "path", "oscillation")], **GROUPS},
     ),
+    "figure_dose": FigureSpec(causes.dose, {"dose": ["measured_{group}"], **GROUPS}, optional=True),
     "figure_edge_flow": FigureSpec(
         points.edge_flow,
         {

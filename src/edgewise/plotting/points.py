@@ -111,7 +111,7 @@ def _squared_panel(panel: Axes, table: pd.DataFrame, column: str, title: str, co
 def _signed_panel(panel: Axes, table: pd.DataFrame, colors: Mapping[str, str]) -> None:
     """Draw gains against the signed coupling before onset; shaded where a positive coupling means a gain."""
     column, gain = "coupling_over_step", table["gain_time"]
-    _draw_named(panel, table, column, "gain_time", colors)
+    draw_named(panel, table, column, "gain_time", colors)
     # Linear as far as half of the points lie, so that those near zero have room.
     typical = float(table[column].abs().median()) or 1.0
     panel.set_xscale("symlog", linthresh=10 ** np.floor(np.log10(typical)))
@@ -143,7 +143,7 @@ def selector(tables: Tables, captions: Captions) -> Figure:
     figure, panels = new_figure((1, 2), title, caption, entries, panel_size=(5.5, 4.4))
     for panel, held in zip(panels[0], ("step", "time"), strict=True):
         gain = f"gain_{held}"
-        _draw_named(panel, table, "curvature_influence", gain, colors)
+        draw_named(panel, table, "curvature_influence", gain, colors)
         panel.axhline(0, color=RULE_COLOR, linewidth=1, zorder=1.5)
         found = []
         for kind, words in (("group", "groups"), ("stratum", "strata"), ("", "both")):
@@ -172,9 +172,8 @@ def edge_flow(tables: Tables, captions: Captions) -> Figure:
     figure, panels = new_figure((-(-count // 3), 3), title, caption, entries, panel_size=(3.9, 3.4))
     points, over_time = tables["predicted_gains"], tables["prediction"]
     panel = panels[0, 0]
-    _draw_named(panel, points, "predicted", "measured", colors)
-    ends = points[["predicted", "measured"]].to_numpy()
-    panel.plot([ends.min(), ends.max()], [ends.min(), ends.max()], color=RULE_COLOR, linewidth=1, zorder=1.5)
+    draw_named(panel, points, "predicted", "measured", colors)
+    mark_equality(panel, points[["predicted", "measured"]].to_numpy())
     panel.set(xlabel="predicted settled Δℓ$_k$", ylabel="measured settled Δℓ$_k$")
     panel.set_title("every group, stratum and seed")
     for panel, (group, color) in zip(panels.flat[1:], colors.items(), strict=False):
@@ -225,16 +224,21 @@ def models(tables: Tables, captions: Captions) -> Figure:
     distance.set_title("distance from the centre of the run")
     for panel, name in zip(scatters, names, strict=False):
         table = points[points.index == name]
-        _draw_named(panel, table, "predicted", "measured", colors)
-        ends = table["measured"].agg(["min", "max"])
-        panel.plot(ends, ends, color=RULE_COLOR, linewidth=1, zorder=1.5)
+        draw_named(panel, table, "predicted", "measured", colors)
+        mark_equality(panel, table["measured"].to_numpy())
         panel.set(xlabel="predicted settled Δℓ$_k$", ylabel="measured settled Δℓ$_k$")
         panel.set_title(in_words(name), color=styles[name].color)
     remove_from(panels, 2 + len(names))
     return figure
 
 
-def _draw_named(panel: Axes, table: pd.DataFrame, x: str, y: str, colors: Mapping[str, str]) -> None:
+def mark_equality(panel: Axes, points: Array) -> None:
+    """Draw the line on which both coordinates are equal, as far as the points [n, 2] go."""
+    ends = [points.min(), points.max()]
+    panel.plot(ends, ends, color=RULE_COLOR, linewidth=1, zorder=1.5)
+
+
+def draw_named(panel: Axes, table: pd.DataFrame, x: str, y: str, colors: Mapping[str, str]) -> None:
     """Draw two columns of the selector table against each other, groups in their colours over strata in grey."""
     of_strata = table[table["kind"] == "stratum"]
     grey = COLORS["natural"]

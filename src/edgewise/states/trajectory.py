@@ -19,6 +19,7 @@ from torch import Tensor
 
 from edgewise.data.files import Row, pack, unpack, write_atomically
 from edgewise.errors import EdgewiseError
+from edgewise.network.ranks import leads
 from edgewise.states.branches import Leg
 from edgewise.states.optimizers import State
 
@@ -45,7 +46,7 @@ class Manifest:
 
 
 class Journal:
-    """A run being written, taken up again where an earlier process left it.
+    """A run being written, taken up again where an earlier process left it; of several ranks, by the one that leads.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ class Journal:
         self.rows: list[Row] = []
         self.memory: dict[str, Tensor] = {}
         self._digests: dict[int, str] = {}  # of the checkpoints, by step
-        if not self._take_up():
+        if not self._take_up() and leads():
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
 
@@ -85,6 +86,8 @@ class Journal:
     def snapshot(self, state: State) -> None:
         """Make `state`, with the records so far, the place from which an interrupted run goes on."""
         self.state = state
+        if not leads():
+            return
         arrays, about = _state_to_arrays(state)
         arrays |= {f"memory.{name}": vector.cpu().numpy() for name, vector in self.memory.items()}
         arrays["rows"] = np.array([list(row.values()) for row in self.rows])
@@ -94,6 +97,8 @@ class Journal:
 
     def checkpoint(self, state: State) -> None:
         """Keep `state`."""
+        if not leads():
+            return
         content = pack(*_state_to_arrays(state))
         write_atomically(self.folder / _file_of(state.step), content)
         self._digests[state.step] = _digest(content)
@@ -107,6 +112,8 @@ class Journal:
 
     def publish(self, folder: Path, manifest: Manifest) -> None:
         """Link the checkpoints that the manifest names into `folder`, in place of what was there, and add it."""
+        if not leads():
+            return
         beside = folder.with_name(folder.name + ".publishing")
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
@@ -122,7 +129,8 @@ class Journal:
 
     def discard(self) -> None:
         """Remove the working folder of a run that will not go on."""
-        shutil.rmtree(self.folder)
+        if leads():
+            shutil.rmtree(self.folder)
 
     def _take_up(self) -> bool:
         """Go on from the snapshot, if there is a sound one of the same fingerprint, with all checkpoints before it.
