@@ -74,7 +74,7 @@ def made_up_tables(seeds, branches=("baseline", "exit"), groups=GROUPS):
     tables["prediction"] = with_bounds([*sides, "error"], since, seeds)
     tables["dose"] = with_bounds(sides, pd.Index([0.1, 0.25, 0.9], name="factor"), seeds)
     left_out = pd.Index(["inlier", "output_outlier"], name="left_out")
-    tables["counterfactuals"] = with_bounds(GROUPS, left_out, seeds) / 1000
+    tables["counterfactuals"] = with_bounds(groups, left_out, seeds) / 1000
     tables["removed"] = tables["predicted_gains"].assign(removed="inlier")
     curves = [f"{kind}_{model}" for kind in ("sharpness", "distance") for model in MODELS]
     tables["models"] = with_bounds([*curves, "sharpness_measured"], since, seeds)

@@ -44,10 +44,10 @@ def _averages(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(two_step_average(table.to_numpy()), columns=table.columns)
 
 
-def at_the_centre(records: SeedRecords, group: str) -> Array:
-    """The change of the predicted settled gains [groups] where the gradient of `group` is taken at the centre."""
+def at_the_centre(records: SeedRecords, group: str, names: Sequence[str] | None = None) -> Array:
+    """The change of the predicted settled gains [names], or of all groups, if `group` is kept at the centre."""
     tables = (records.predictions[EDGE_FLOW], records.left_out[group].at_centre)
-    with_all, without = (_settled(table, records.groups, records.setting.steps) for table in tables)
+    with_all, without = (_settled(table, names or records.groups, records.setting.steps) for table in tables)
     return with_all - without
 
 

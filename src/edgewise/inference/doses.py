@@ -37,16 +37,17 @@ def has_predicted_doses(seeds: Seeds) -> bool:
     return has_prediction(seeds) and all("loss" in table for table in away)
 
 
-def measured_gains(records: SeedRecords, factor: float, names: Sequence[str]) -> Array:
-    """Settled gains [names] at equal training time, against the run at a factor of the step size."""
+def measured_gains(records: SeedRecords, factor: float, names: Sequence[str] | None = None) -> Array:
+    """Settled gains [names] at equal training time, against the run at a factor of the step size; or of all groups."""
     away = records.doses.get(factor, records.steps["exit"])
     found = gains(replace(records, steps={**records.steps, "exit": away}), "exit", "time", names)
     values: Array = found.to_numpy()
     return values
 
 
-def predicted_gains(records: SeedRecords, factor: float, names: Sequence[str]) -> Array:
+def predicted_gains(records: SeedRecords, factor: float, names: Sequence[str] | None = None) -> Array:
     """The same of edge flow at both step sizes."""
+    names = records.groups if names is None else names
     away = records.edge_flow_away[factor]
     losses = away[[f"loss_{name}" for name in names]].to_numpy()
     away_from_edge = at_times(records.predictions[EDGE_FLOW]["time"].to_numpy(), away["time"].to_numpy(), losses)
