@@ -55,7 +55,7 @@ def test_params_yaml_names_every_parameter(repository):
         ("loss: hinge", "loss", "'hinge'", "'mse' or 'ce'"),
         ("prototypes: {candidates: 500}", "prototypes.candidates", "500", "at most the 200 training images of a class"),
         ("prototypes: {clusters: 201}", "prototypes.clusters", "201", "at most the 200"),
-        (f"branch: {{steps: {10**400}}}", "branch", "10000", "1000000, the steps of the exit branch"),
+        (f"branch: {{steps: {10**400}}}", "branch", "10000", "must be at most 1000000 steps"),
         ("sweep: {seeds: [7]}", "sweep.seeds", "[7]", "`seeds` [0, 1, 2, 3, 4], [7] are not"),
         ("sweep: {seeds: [1, 1]}", "sweep.seeds", "[1, 1]", "not repeat [1]"),
         ("sweep: {optimizers: [adam]}", "sweep.optimizers[0]", "'adam'", "'gd', 'momentum' or 'nesterov'"),
