@@ -14,6 +14,7 @@ import base
 import branch
 import control
 import dataset
+import dose_prediction
 import figures
 import hessian
 import ood
@@ -117,13 +118,16 @@ def whole_run(folder: Path, text: str) -> Params:
         for seed in params.seeds:
             hessian.main(params, seed=seed, run="base")
             control.main(params, seed=seed)
-            prediction.main(params, seed=seed)
         strengths.main(params, seed=params.seeds[0])
         for seed, name in itertools.product(params.seeds, params.branches):
             branch.main(params, seed=seed, branch=name)
             hessian.main(params, seed=seed, run=name)
             robustness.main(params, seed=seed, branch=name)
             ood.main(params, seed=seed, branch=name)
+        for seed, model in itertools.product(params.seeds, params.theory.models):
+            prediction.main(params, seed=seed, model=model)
+        for seed in params.seeds:
+            dose_prediction.main(params, seed=seed, run="exit", factor=str(params.branch.exit_factor))
         for stage in (runs, verification, summary, figures):
             stage.main(params)
     return params
