@@ -12,6 +12,7 @@ from edgewise.dynamics.eigen import EigenTracker
 from edgewise.measures.decomposition import decompose
 from edgewise.measures.kinks import curvature_by_length
 from edgewise.measures.selectivity import measure_examples, measure_groups, rank_correlation
+from edgewise.network.ranks import leads
 from edgewise.params import Params
 from edgewise.states.trajectory import manifest_of
 from experiment import Experiment
@@ -74,6 +75,8 @@ def main(params: Params, seed: int, run: str) -> None:
     kinks = [around | row for row in curvature_by_length(objective, first, second, preconditioner)]
     for name in ("step", "iterate"):
         examples[name] = [row[name] for row in rows]
+    if not leads():
+        return
     records = records_folder(seed, run)
     write_rows(records / "hessian.csv", rows)
     write_rows(records / "decomposition.csv", splits)
@@ -82,4 +85,4 @@ def main(params: Params, seed: int, run: str) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "seed", "run")
+    stage(main, "seed", "run", shared=True)

@@ -52,9 +52,17 @@ WITH_FLOW = ("baseline", "exit", "flow")
 REFERENCES = {"exit": (("baseline", "exit"), GAIN | STRATUM_GAIN), "flow": (WITH_FLOW, FLOW | STRATUM_FLOW)}
 
 
+def predicting(one: SeedRecords, table: pd.DataFrame, model: str = "edge_flow") -> SeedRecords:
+    """The same seed, where a model predicts this."""
+    return replace(one, predictions={**one.predictions, model: table})
+
+
 def without_a_model(one: SeedRecords) -> SeedRecords:
     """As where the optimiser is not gradient descent."""
-    return replace(one, edge_flow=pd.DataFrame({"step": [T_STAR], "time": [0.0]}))
+    nothing = pd.DataFrame({"step": [T_STAR], "time": [0.0]})
+    setting = replace(one.setting, optimizer="adam", has_model=False)
+    away = dict.fromkeys(one.edge_flow_away, nothing)
+    return predicting(replace(one, setting=setting, edge_flow_away=away), nothing)
 
 
 @pytest.mark.parametrize("name", REFERENCES)
@@ -106,10 +114,10 @@ def test_a_prediction_that_is_too_high_predicts_that_much_less_gain():
 def too_high_from(step: int, share: float) -> SeedRecords:
     """The predicted gains of the groups are too small by this share, from that step on."""
     one = records(branches=WITH_FLOW)
-    table = one.edge_flow.copy()
+    table = one.predictions["edge_flow"].copy()
     for group in GROUPS:
         table.loc[table["step"] >= T_STAR + step, f"loss_{group}"] += share * FLOW[group]
-    return replace(one, edge_flow=table)
+    return predicting(one, table)
 
 
 @pytest.mark.parametrize(
@@ -135,16 +143,16 @@ def test_correlations_are_over_groups_and_strata_of_a_seed():
 def test_the_curvature_along_the_prediction_is_given_over_the_threshold_in_the_settled_part():
     one = records()
     curvature = np.where(np.arange(STEPS) < STEPS // 2, 5.0, 0.9 * THRESHOLD)
-    one = replace(one, edge_flow=one.edge_flow.assign(sharpness=curvature))
+    one = predicting(one, one.predictions["edge_flow"].assign(sharpness=curvature))
     assert theory_metrics({0: one})["edge_flow"]["sharpness_ratio"]["mean"] == pytest.approx(0.9)
 
 
 def test_a_prediction_ends_where_the_reference_does_and_is_compared_on_the_times_that_both_have():
     one = records(branches=WITH_FLOW)
-    row = one.edge_flow.iloc[[-1]]
+    row = one.predictions["edge_flow"].iloc[[-1]]
     longer = [row.assign(step=row["step"] + i, time=row["time"] + i * LR) for i in (1, 2, 3)]
-    assert len(predicted_delta_loss(replace(one, edge_flow=pd.concat([one.edge_flow, *longer])))) == STEPS
-    shorter = replace(one, edge_flow=one.edge_flow.iloc[:5])
+    assert len(predicted_delta_loss(predicting(one, pd.concat([one.predictions["edge_flow"], *longer])))) == STEPS
+    shorter = predicting(one, one.predictions["edge_flow"].iloc[:5])
     assert [len(table) for table in both(shorter)] == [5, 5]
 
 
@@ -209,7 +217,7 @@ def test_without_a_model_the_metrics_say_so_and_the_split_alone_has_a_table():
     assert has_prediction({0: records()})
     found = theory_metrics(seeds)
     assert found["edge_flow"] is None
-    assert "gradient descent" in found["reason"]
+    assert found["reason"] == "edge flow is a model of gd and momentum; optimizer.name is adam"
     json.dumps(found)
     assert set(prediction_tables(seeds)) == {"decomposition"}
 
@@ -231,10 +239,15 @@ def moving(one: SeedRecords, by: Mapping[str, float]) -> SeedRecords:
     for run, table in steps.items():
         if run != "base":
             table.loc[table["step"] > T_STAR, list(columns)] -= list(columns.values())
-    predicted = one.edge_flow.copy()
-    share = np.where(predicted["step"] > T_STAR, 1.0, 0.5)  # of the first pair of iterates one is that at onset
-    predicted[list(columns)] -= np.outer(share, list(columns.values()))
-    return replace(one, steps=steps, edge_flow=predicted)
+
+    def moved(predicted: pd.DataFrame) -> pd.DataFrame:
+        predicted = predicted.copy()
+        share = np.where(predicted["step"] > T_STAR, 1.0, 0.5)  # of the first pair of iterates one is that at onset
+        predicted[list(columns)] -= np.outer(share, list(columns.values()))
+        return predicted
+
+    away = {factor: moved(table) for factor, table in one.edge_flow_away.items()}
+    return predicting(replace(one, steps=steps, edge_flow_away=away), moved(one.predictions["edge_flow"]))
 
 
 def planted_seeds(missed: float, moved: float) -> dict[int, SeedRecords]:
@@ -266,5 +279,75 @@ def test_where_the_edge_stands_still_the_loss_away_alone_ranks_as_well():
 def test_the_claims_of_the_theory_hold_for_a_right_prediction_and_fail_for_the_opposite(missed, moved, verdict):
     """It is right of an edge that leads away from where the loss away alone would put the gains, or it is opposite."""
     found = claims_of_the_theory(Params(), planted_seeds(missed, moved))
-    assert len(found) == 1 + len(RIVALS_OF_EDGE_FLOW)
+    assert len(found) == 2 + len(RIVALS_OF_EDGE_FLOW)
     assert set(found.values()) == {verdict}
+
+
+def test_a_model_that_is_not_declared_makes_no_claim_and_no_table_of_its_own():
+    seeds = {seed: replace(records(jitter=0.01 * seed), predictions={}) for seed in range(2)}
+    assert not has_prediction(seeds)
+    assert theory_metrics(seeds) == {"seeds": [0, 1]}
+    assert claims_of_the_theory(Params(), seeds) == {}
+
+
+def with_another(one: SeedRecords, model: str, missed: Mapping[str, float], **columns: object) -> SeedRecords:
+    """The same seed, where another model predicts losses that are by `missed` above those of edge flow."""
+    table = one.predictions["edge_flow"].assign(**columns)
+    for name, value in missed.items():
+        table.loc[table["step"] > T_STAR, f"loss_{name}"] += value
+    return predicting(one, table, model)
+
+
+def test_every_model_is_judged_by_its_own_prediction():
+    missed = by_group(0.03, -0.04, 0.02, 0.0)
+    off = {"sharpness": 1.25 * THRESHOLD, "loss": 1.5, "gradients": 7}
+    one = records(branches=WITH_FLOW, later=THRESHOLD)
+    found = theory_metrics({0: with_another(one, "central_flow", missed, **off)})
+    right, wrong = found["edge_flow"], found["central_flow"]
+    assert {group: right["groups"][group]["relative_error"]["mean"] for group in GROUPS} == pytest.approx(
+        dict.fromkeys(GROUPS, 0), abs=1e-12
+    )
+    for group in GROUPS:
+        assert wrong["groups"][group]["relative_error"]["mean"] == pytest.approx(abs(missed[group] / FLOW[group]))
+    measured = one.hessian["baseline"].set_index("step")["sharpness"][T_STAR + STEPS // 2]
+    for model, sharpness in ((right, 1), (wrong, 1.25)):
+        assert model["sharpness_ratio"]["mean"] == pytest.approx(sharpness)
+        expected = abs(sharpness - measured / THRESHOLD)
+        assert model["sharpness_error"]["mean"] == pytest.approx(expected)
+    size = np.linalg.norm(list(missed.values())) / np.linalg.norm(list(FLOW.values()))
+    assert [model["gains_error"]["mean"] for model in (right, wrong)] == pytest.approx([0, size], abs=1e-12)
+    assert [model["loss_error"]["mean"] for model in (right, wrong)] == pytest.approx([0, 0.5], abs=1e-12)
+    assert [model["gradients"]["mean"] for model in (right, wrong)] == [4, 7]
+    assert [model["distance"]["mean"] for model in (right, wrong)] == pytest.approx([0.2, 0.2])
+
+
+def test_a_model_without_a_prediction_in_one_seed_is_null_and_the_others_stand():
+    nothing = pd.DataFrame({"step": [T_STAR], "time": [0.0]})
+    seeds = {0: with_another(records(), "cubic", {}), 1: predicting(records(1.1), nothing, "cubic")}
+    found = theory_metrics(seeds)
+    assert found["cubic"] is None
+    assert found["reason"].startswith("cubic: ")
+    assert (
+        found["edge_flow"]
+        == theory_metrics(
+            {s: replace(r, predictions={"edge_flow": r.predictions["edge_flow"]}) for s, r in seeds.items()}
+        )["edge_flow"]
+    )
+    assert not {"models", "models_gains"} & set(prediction_tables(seeds))
+
+
+def test_several_models_have_a_table_over_time_and_one_of_their_gains():
+    missed = by_group(0.1, 0.2, -0.1, 0.0)
+    seeds = {s: with_another(records(jitter=0.01 * s), "cubic", missed, sharpness=0.5 * THRESHOLD) for s in (0, 1)}
+    tables = prediction_tables(seeds)
+    over_time, points = tables["models"], tables["models_gains"]
+    assert over_time.index.tolist() == list(range(STEPS))
+    assert over_time["sharpness_edge_flow"].tolist() == [1.0] * STEPS
+    assert over_time["sharpness_cubic"].tolist() == [0.5] * STEPS
+    assert over_time["sharpness_measured"].dropna().index.tolist() == [0, 4]
+    assert over_time["distance_cubic"].dropna().tolist() == pytest.approx([0, 0.2])
+    assert points.index.unique().tolist() == ["edge_flow", "cubic"]
+    pd.testing.assert_frame_equal(points.loc["edge_flow"].set_index("seed"), tables["predicted_gains"])
+    of_groups = points[points["kind"] == "group"]
+    apart = of_groups.loc["edge_flow", "predicted"].to_numpy() - of_groups.loc["cubic", "predicted"].to_numpy()
+    assert apart == pytest.approx([missed[group] for group in GROUPS] * 2)

@@ -1,6 +1,8 @@
 """The objective against a network written out by hand, dense Hessians and one backward pass an example."""
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -18,12 +20,13 @@ N, SHAPE, WIDTH = 7, (1, 2, 3), 4
 def by_hand(theta: Tensor, x: Tensor, y: Tensor, loss: str) -> Tensor:
     """The losses [n] of a tanh network with two hidden layers, without the library and without torch.nn."""
     d = math.prod(SHAPE)
-    w1, b1, w2, b2, w3, b3 = theta.split([WIDTH * d, WIDTH, WIDTH * WIDTH, WIDTH, 2 * WIDTH, 2])
+    classes = int(y.max()) + 1
+    w1, b1, w2, b2, w3, b3 = theta.split([WIDTH * d, WIDTH, WIDTH * WIDTH, WIDTH, classes * WIDTH, classes])
     h = torch.tanh(x.reshape(len(x), d) @ w1.view(WIDTH, d).T + b1)
     h = torch.tanh(h @ w2.view(WIDTH, WIDTH).T + b2)
-    outputs = h @ w3.view(2, WIDTH).T + b3
+    outputs = h @ w3.view(classes, WIDTH).T + b3
     if loss == "mse":
-        target = torch.stack([1.0 - y, y * 1.0], dim=1)
+        target = torch.tensor([[float(label == other) for other in range(classes)] for label in y.tolist()])
         return ((outputs - target) ** 2).sum(dim=1)
     return outputs.exp().sum(dim=1).log() - outputs[torch.arange(len(x)), y]
 
@@ -33,20 +36,20 @@ def loss(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture
-def data() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+@pytest.fixture(params=[2, 3], ids=["two classes", "three classes"])
+def data(request: pytest.FixtureRequest) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """x, y, theta and a direction v."""
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(N, *SHAPE, generator=generator, dtype=torch.float64)
-    y = torch.tensor([0, 1, 1, 0, 1, 0, 1])
-    model = build_model(ModelParams(width=WIDTH, activation="tanh"), SHAPE)
+    y = torch.tensor([0, 1, 1, 0, 1, 0, 1]) if request.param == 2 else torch.tensor([0, 1, 2, 0, 2, 2, 1])
+    model = build_model(ModelParams(width=WIDTH, activation="tanh"), SHAPE, request.param)
     theta = initial_theta(model, 1.0, seed=3)
     theta = theta + 0.1 * torch.randn(theta.shape, generator=generator, dtype=torch.float64)
     return x, y, theta, torch.randn(theta.shape, generator=generator, dtype=torch.float64)
 
 
 def objective_of(x: Tensor, y: Tensor, loss: str, chunk_size: int = 1000) -> Objective:
-    model = build_model(ModelParams(width=WIDTH, activation="tanh"), SHAPE)
+    model = build_model(ModelParams(width=WIDTH, activation="tanh"), SHAPE, int(y.max()) + 1)
     return Objective(model, loss, x, y, chunk_size)
 
 
@@ -56,9 +59,12 @@ def test_losses_and_accuracy_are_those_of_the_network_by_hand(data, loss):
     expected = by_hand(theta, x, y, loss)
     torch.testing.assert_close(evaluation.losses, expected)
     assert evaluation.loss == pytest.approx(expected.mean().item())
-    other = by_hand(theta, x, 1 - y, loss)
-    assert evaluation.correct.tolist() == (expected < other).tolist()
-    assert evaluation.accuracy == pytest.approx((expected < other).double().mean().item())
+    classes = int(y.max()) + 1
+    # Of all labels the right one must have the smallest loss.
+    others = torch.stack([by_hand(theta, x, (y + shift) % classes, loss) for shift in range(1, classes)])
+    right = (expected < others).all(dim=0)
+    assert evaluation.correct.tolist() == right.tolist()
+    assert evaluation.accuracy == pytest.approx(right.double().mean().item())
 
 
 def test_example_losses_of_known_outputs():
@@ -74,6 +80,15 @@ def test_gradient_is_that_of_the_mean_loss(data, loss):
     leaf = theta.clone().requires_grad_()
     (expected,) = torch.autograd.grad(by_hand(leaf, x, y, loss).mean(), leaf)
     torch.testing.assert_close(objective_of(x, y, loss).evaluate(theta).gradient, expected)
+
+
+@pytest.mark.parametrize("chunk_size", [1000, 3])
+def test_curvatures_are_second_derivatives_of_every_examples_loss(data, loss, chunk_size):
+    x, y, theta, v = data
+    found = objective_of(x, y, loss, chunk_size).curvatures(theta, v)
+    for i in range(N):
+        dense = hessian(lambda at, i=i: by_hand(at, x[i : i + 1], y[i : i + 1], loss)[0], theta)
+        assert found[i].item() == pytest.approx((v @ dense @ v).item())
 
 
 def test_hessian_vector_products_are_those_of_the_dense_hessian(data, loss):
@@ -495,3 +510,21 @@ def test_the_gpu_agrees_with_the_cpu(data, loss):
     torch.testing.assert_close(there.evaluate(theta.cuda()).gradient.cpu(), here.evaluate(theta).gradient)
     torch.testing.assert_close(there.hessian(theta.cuda())(v.cuda()).cpu(), here.hessian(theta)(v))
     torch.testing.assert_close(there.projections(theta.cuda(), v.cuda()).cpu(), here.projections(theta, v))
+
+
+@pytest.mark.parametrize("loss", ["mse", "ce"])
+def test_projections_do_not_load_torch_s_compiler(loss, environment):
+    """Loading it takes longer than a stage's work; a forward derivative of a difference from a constant does."""
+    program = (
+        "import sys, torch\n"
+        "from edgewise.network.models import build_model, initial_theta\n"
+        "from edgewise.network.objective import Objective\n"
+        "from edgewise.params import ModelParams\n"
+        "model = build_model(ModelParams(width=8), (1, 4, 4))\n"
+        f"objective = Objective(model, {loss!r}, torch.rand(6, 1, 4, 4), torch.tensor([0, 1] * 3), chunk_size=4)\n"
+        "theta = initial_theta(model, 1.0, seed=0).float()\n"
+        "print(objective.projections(theta, theta).abs().sum().item() > 0, 'torch._dynamo' in sys.modules)\n"
+    )
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["True", "False"], result.stderr

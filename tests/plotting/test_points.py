@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from made_up import made_up_tables
+from made_up import MODELS, made_up_tables
 
 from edgewise.data.groups import GROUPS
 from edgewise.plotting import Captions, draw
@@ -56,6 +56,24 @@ def test_predicted_gains_are_drawn_against_measured_ones_and_both_over_time():
         assert len(panel.collections) == 1  # the band of what was measured
     assert error.get_yscale() == "log"
     assert error.lines[0].get_ydata() == pytest.approx(over_time["error"].iloc[1:])
+
+
+def test_every_model_has_a_curve_of_each_kind_and_a_panel_of_its_gains():
+    tables = made_up_tables(2)
+    over_time, points = tables["models"], tables["models_gains"]
+    sharpness, distance, *scatters = draw("figure_models", tables, Captions("", [0, 1])).axes
+    *curves, measured, _ = sharpness.lines
+    for name, curve in zip(MODELS, curves, strict=True):
+        assert curve.get_ydata() == pytest.approx(over_time[f"sharpness_{name}"])
+    assert measured.get_xydata() == pytest.approx(
+        over_time["sharpness_measured"].dropna().reset_index().to_numpy(float)
+    )
+    for name, curve in zip(MODELS, distance.lines, strict=True):
+        assert curve.get_ydata() == pytest.approx(over_time[f"distance_{name}"].dropna())
+    for name, panel in zip(MODELS, scatters, strict=True):
+        drawn = np.vstack([part.get_offsets() for part in panel.collections])
+        wanted = points.loc[name, ["predicted", "measured"]].to_numpy()
+        assert sorted(map(tuple, drawn)) == sorted(map(tuple, wanted))
 
 
 def test_the_coupling_has_a_median_ratio_of_either_kind_and_the_signs_that_agree():

@@ -398,7 +398,8 @@ def in_a_process_of_its_own(main: Callable[..., None], *arguments: Any, **option
 
 def trained_in_processes(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, network: str) -> Params:
     """Every training and measurement of a network of one's own in a process of its own, then the verification."""
-    (folder / f"{name}.py").write_text(network)
+    (folder / "networks").mkdir()
+    (folder / f"networks/{name}.py").write_text(network)
     monkeypatch.chdir(folder)
     model = {"name": f"{name}:network", "init_scale": 0.5}
     params = parse_params(tiny(seeds=[SEED], branch={"steps": 10, "enter_step": 5, "checkpoint_every": 5}, model=model))
@@ -450,7 +451,7 @@ def test_what_is_no_longer_declared_is_removed_and_what_is_stays_as_it_is(copied
     (copied / "data/prototypes/notes.txt").write_text("mine")
     runs.main(params)
     after = files_under(copied / "data")
-    assert json.loads(after.pop("runs.json")) == {"1": ["base", *FOUR]}
+    assert json.loads(after.pop("runs.json")) == {"1": ["base", *FOUR, "edge_flow"]}
     own = {f"{root}/{name}" for root in ROOTS for name in ("notes.txt", "seed-1/.gitignore")} | {"prototypes/notes.txt"}
     assert {name: content for name, content in after.items() if name not in own} == before
     assert own <= set(after)
@@ -462,7 +463,7 @@ def test_what_is_no_longer_declared_is_removed_and_what_is_stays_as_it_is(copied
     kept = {"base", "baseline", "exit"}
     assert left == {"checkpoints": kept, "records": kept, "journals": {"baseline", "exit"}}
     files = {name: content for name, content in files_under(copied / "data").items() if name not in own}
-    assert json.loads(files.pop("runs.json")) == {"1": ["base", "baseline", "exit"]}
+    assert json.loads(files.pop("runs.json")) == {"1": ["base", "baseline", "exit", "edge_flow"]}
     assert files == {name: content for name, content in before.items() if not {"enter", "flow"} & set(Path(name).parts)}
 
 

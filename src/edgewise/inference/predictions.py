@@ -1,30 +1,33 @@
-"""Edge flow's prediction of who gains, beside what was measured.
+"""The models' predictions of who gains, beside what was measured.
 
-It is started from the pair of iterates at onset and sees nothing later. Predicted is the loss along the baseline; the
-loss away from the edge is measured, that of gradient flow where the branch was run, else of the exit branch.
+Edge flow is started from the pair of iterates at onset, the others before the edge; they see nothing later. Predicted
+is the loss along the baseline; the loss away from the edge is measured, that of gradient flow where the branch was run,
+else of the exit branch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from edgewise.data.files import Array
-from edgewise.data.groups import GROUPS
 from edgewise.inference.gains import at_times, delta_loss, two_step_average
 from edgewise.inference.intervals import LOG, correlation, estimate, plain, spearman
 from edgewise.inference.metrics import as_dict
 from edgewise.inference.records import SeedRecords, Seeds
 from edgewise.inference.tables import over_seeds, second_half
 
+#: The model that claims are judged of.
+EDGE_FLOW = "edge_flow"
+
 #: The relative error up to which a prediction counts as following the run.
 FOLLOWS = 0.1
 
 
-def has_prediction(seeds: Seeds) -> bool:
-    """Whether there is a model of the optimiser, and so a prediction."""
-    return all("loss" in records.edge_flow for records in seeds.values())
+def has_prediction(seeds: Seeds, model: str = EDGE_FLOW) -> bool:
+    """Whether the model was declared, is one of the optimiser, and did not diverge in any seed."""
+    return all(model in records.predictions and "loss" in records.predictions[model] for records in seeds.values())
 
 
 def reference(records: SeedRecords) -> str:
@@ -32,9 +35,13 @@ def reference(records: SeedRecords) -> str:
     return "flow" if "flow" in records.branches else "exit"
 
 
-def loss_away(records: SeedRecords, names: Sequence[str] = GROUPS) -> pd.DataFrame:
-    """The measured loss away from the edge at the times of the prediction, as far as it goes; one row a step."""
-    away, times = records.steps[reference(records)], records.edge_flow["time"].to_numpy()
+def loss_away(records: SeedRecords, names: Sequence[str] | None = None, model: str = EDGE_FLOW) -> pd.DataFrame:
+    """The measured loss away from the edge at the times of the prediction, as far as it goes; one row a step.
+
+    Here and below: of all groups, if no names of groups or strata are given.
+    """
+    names = records.groups if names is None else names
+    away, times = records.steps[reference(records)], records.predictions[model]["time"].to_numpy()
     time = two_step_average((away["time"] - away["time"].iloc[0]).to_numpy())
     losses = two_step_average(away[[f"loss_{name}" for name in names]].to_numpy())
     covered = times[times <= time[-1] * (1 + 1e-9)]
@@ -42,41 +49,48 @@ def loss_away(records: SeedRecords, names: Sequence[str] = GROUPS) -> pd.DataFra
     return pd.DataFrame(at_times(covered, time, losses), columns=list(names), index=index)
 
 
-def predicted_loss(records: SeedRecords, names: Sequence[str] = GROUPS) -> pd.DataFrame:
-    """The loss at the edge that edge flow predicts, indexed as `loss_away`; it may go further."""
-    losses = records.edge_flow[[f"loss_{name}" for name in names]].to_numpy()
+def predicted_loss(records: SeedRecords, names: Sequence[str] | None = None, model: str = EDGE_FLOW) -> pd.DataFrame:
+    """The loss at the edge that the model predicts, indexed as `loss_away`; it may go further."""
+    names = records.groups if names is None else names
+    losses = records.predictions[model][[f"loss_{name}" for name in names]].to_numpy()
     return pd.DataFrame(losses, columns=list(names), index=pd.RangeIndex(len(losses), name="step"))
 
 
-def predicted_delta_loss(records: SeedRecords, names: Sequence[str] = GROUPS) -> pd.DataFrame:
-    """Delta l_k(t) at equal training time, with edge flow in place of the baseline; indexed as `gains.delta_loss`."""
-    away = loss_away(records, names)
-    return away - predicted_loss(records, names).loc[away.index]
+def predicted_delta_loss(
+    records: SeedRecords, names: Sequence[str] | None = None, model: str = EDGE_FLOW
+) -> pd.DataFrame:
+    """Delta l_k(t) at equal training time, with the model in place of the baseline; indexed as `gains.delta_loss`."""
+    away = loss_away(records, names, model)
+    return away - predicted_loss(records, names, model).loc[away.index]
 
 
-def both(records: SeedRecords, names: Sequence[str] = GROUPS) -> tuple[pd.DataFrame, pd.DataFrame]:
+def both(
+    records: SeedRecords, names: Sequence[str] | None = None, model: str = EDGE_FLOW
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Delta l_k(t) at equal training time as measured and as predicted, on the times that both have."""
-    measured, predicted = delta_loss(records, reference(records), "time", names), predicted_delta_loss(records, names)
+    measured = delta_loss(records, reference(records), "time", names)
+    predicted = predicted_delta_loss(records, names, model)
     shared = measured.index.intersection(predicted.index)
     return measured.loc[shared], predicted.loc[shared]
 
 
-def error_over_time(records: SeedRecords) -> pd.Series:
+def error_over_time(records: SeedRecords, model: str = EDGE_FLOW) -> pd.Series:
     """|predicted - measured| of the vector of the groups' Delta l_k at every time, over its root-mean-square length.
 
     Not over its length at that time, which begins near 0.
     """
-    measured, predicted = both(records)
+    measured, predicted = both(records, model=model)
     size = np.sqrt(np.mean(np.sum(measured.to_numpy() ** 2, axis=1)))
     return pd.Series(np.linalg.norm(predicted - measured, axis=1) / size, index=measured.index)
 
 
-def split_delta_loss(records: SeedRecords, names: Sequence[str] = GROUPS) -> pd.DataFrame:
+def split_delta_loss(records: SeedRecords, names: Sequence[str] | None = None) -> pd.DataFrame:
     """Delta l_k(t) at equal training time as path - oscillation, at the baseline's checkpoints.
 
     delta_<name> is Delta l_k; path_<name> is the loss away from the edge less that at the centre of the oscillation:
     where the edge leads; oscillation_<name> is what the oscillation adds at the edge. Indexed by steps since onset.
     """
+    names = records.groups if names is None else names
     whole = delta_loss(records, reference(records), "time", names)
     at_edge = two_step_average(records.steps["baseline"][[f"loss_{name}" for name in names]].to_numpy())
     steps = records.decomposition["step"] - records.t_star
@@ -91,62 +105,112 @@ def split_delta_loss(records: SeedRecords, names: Sequence[str] = GROUPS) -> pd.
     return pd.DataFrame(columns)
 
 
-def follows_until(records: SeedRecords) -> int:
+def follows_until(records: SeedRecords, model: str = EDGE_FLOW) -> int:
     """The first step at which the error is above `FOLLOWS`; the horizon if it never is."""
-    error = error_over_time(records)
+    error = error_over_time(records, model)
     beyond = error.index[error.to_numpy() > FOLLOWS]
     return int(beyond[0]) if len(beyond) else int(error.index[-1]) + 1
 
 
-def settled(records: SeedRecords, names: Sequence[str]) -> tuple[Array, Array]:
+def settled(records: SeedRecords, names: Sequence[str], model: str = EDGE_FLOW) -> tuple[Array, Array]:
     """Measured and predicted gains [names] of the settled part."""
-    measured, predicted = both(records, names)
+    measured, predicted = both(records, names, model)
     return second_half(measured).mean().to_numpy(), second_half(predicted).mean().to_numpy()
 
 
+def sharpness_error(records: SeedRecords, model: str) -> float:
+    """Mean error of the sharpness at the baseline's checkpoints of the settled part, over the threshold.
+
+    Measured is lambda_1, the mean over both iterates of a checkpoint.
+    """
+    measured = records.hessian["baseline"].set_index("step")["sharpness"]
+    predicted = second_half(records.predictions[model]).set_index("step")["sharpness"]
+    shared = measured.index.intersection(predicted.index)
+    return float((predicted[shared] - measured[shared]).abs().mean() / records.setting.threshold)
+
+
+def loss_error(records: SeedRecords, model: str) -> float:
+    """Mean error of the loss of the whole set in the settled part, over the mean of that loss there."""
+    measured = two_step_average(records.steps["baseline"]["loss"].to_numpy())
+    predicted = records.predictions[model]["loss"].to_numpy()[: len(measured)]
+    late = slice(len(predicted) // 2, len(predicted))
+    return float(np.abs(predicted - measured[: len(predicted)])[late].mean() / measured[late].mean())
+
+
+def gains_error(records: SeedRecords, model: str) -> float:
+    """|predicted - measured| of the vector of the groups' settled gains, over its length.
+
+    Gains are means over the later half, so the moment of a burst of the oscillation does not matter to it.
+    """
+    measured, predicted = settled(records, records.groups, model)
+    return float(np.linalg.norm(predicted - measured) / np.linalg.norm(measured))
+
+
+def distance(records: SeedRecords, model: str) -> float:
+    """How far the model's centre is from that of the run, over how far the run has gone since onset; settled part."""
+    late = second_half(records.predictions[model])[["distance", "covered"]].mean()
+    return float(late["distance"] / late["covered"])
+
+
 def theory_metrics(seeds: Seeds) -> dict[str, Any]:
-    """How well edge flow predicts who gains (metrics/theory.json), at equal training time.
+    """How well each model predicts who gains (metrics/theory.json), at equal training time; null where there is none.
 
     * groups: settled gains measured and predicted, and the mean error of the settled part relative to the mean size of
       the gain there;
     * rank_correlation, linear_correlation: over groups and strata, within a seed;
-    * follows_until: the first step at which the error of the four gains together is above 10 % of their size;
-    * sharpness_ratio: the curvature along the predicted oscillation in the settled part, over the threshold.
+    * follows_until: the first step at which the error of the groups' gains together is above 10 % of their size;
+    * sharpness_ratio: the predicted sharpness in the settled part, over the threshold;
+    * gains_error, sharpness_error, loss_error, distance: see the functions of these names;
+    * gradients: what a step of the model costs.
     """
-    if not has_prediction(seeds):
-        reason = (
-            "edge flow is a model of gradient descent (optimizer.name gd) alone, or it diverged in one of the seeds"
-        )
-        return {"edge_flow": None, "reason": reason}
+    models = list(next(iter(seeds.values())).predictions)
+    found: dict[str, Any] = {
+        model: _metrics_of(seeds, model) if has_prediction(seeds, model) else None for model in models
+    }
+    if missing := [model for model in models if found[model] is None]:
+        setting = next(iter(seeds.values())).setting
+        no_model = f"no model of {setting.optimizer}; edge flow is one of gd and momentum"
+        found["reason"] = f"{', '.join(missing)}: {'diverged in a seed' if setting.has_model else no_model}"
+    return found | {"seeds": list(seeds)}
+
+
+def _metrics_of(seeds: Seeds, model: str) -> dict[str, Any]:
     records = list(seeds.values())
     groups: dict[str, Any] = {}
-    pairs = [both(r) for r in records]
-    for group in GROUPS:
+    pairs = [both(r, model=model) for r in records]
+    for group in records[0].groups:
         late = [(second_half(measured)[group], second_half(predicted)[group]) for measured, predicted in pairs]
         groups[group] = {
             "measured": as_dict(estimate([float(m.mean()) for m, _ in late])),
             "predicted": as_dict(estimate([float(p.mean()) for _, p in late])),
             "relative_error": as_dict(estimate([float((p - m).abs().mean() / m.abs().mean()) for m, p in late])),
         }
-    points = [settled(r, (*GROUPS, *r.strata)) for r in records]
+    points = [settled(r, r.tracked, model) for r in records]
     count = len(points[0][0])
+
+    def over_seeds_of(value: Callable[[SeedRecords, str], float]) -> dict[str, Any]:
+        return as_dict(estimate([value(r, model) for r in records]))
+
     return {
-        "edge_flow": {
-            "reference": reference(records[0]),
-            "groups": groups,
-            "rank_correlation": as_dict(estimate([spearman(m, p) for m, p in points], correlation(count))),
-            "linear_correlation": [float(np.corrcoef(m, p)[0, 1]) for m, p in points],
-            "follows_until": as_dict(estimate([float(follows_until(r)) for r in records])),
-            "sharpness_ratio": as_dict(
-                estimate([float(second_half(r.edge_flow)["sharpness"].mean() / r.setting.threshold) for r in records])
-            ),
-        },
-        "seeds": list(seeds),
+        "reference": reference(records[0]),
+        "groups": groups,
+        "rank_correlation": as_dict(estimate([spearman(m, p) for m, p in points], correlation(count))),
+        "linear_correlation": [float(np.corrcoef(m, p)[0, 1]) for m, p in points],
+        "follows_until": over_seeds_of(follows_until),
+        "sharpness_ratio": over_seeds_of(
+            lambda r, name: float(second_half(r.predictions[name])["sharpness"].mean() / r.setting.threshold)
+        ),
+        "gains_error": over_seeds_of(gains_error),
+        "sharpness_error": over_seeds_of(sharpness_error),
+        "loss_error": over_seeds_of(loss_error),
+        "distance": over_seeds_of(distance),
+        "gradients": over_seeds_of(lambda r, name: float(r.predictions[name]["gradients"].iloc[1:].mean())),
     }
 
 
-def settled_path(records: SeedRecords, names: Sequence[str] = GROUPS) -> Array:
+def settled_path(records: SeedRecords, names: Sequence[str] | None = None) -> Array:
     """The path term of `split_delta_loss` [names], averaged over the checkpoints of the settled part."""
+    names = records.groups if names is None else names
     split = split_delta_loss(records, names)
     late = split[split.index >= records.setting.steps / 2]
     path: Array = late[[f"path_{name}" for name in names]].mean().to_numpy()
@@ -161,26 +225,52 @@ def gain_if_the_edge_stood_still(records: SeedRecords, names: Sequence[str]) -> 
 
 
 def prediction_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
-    """The tables under plots/tables/ that show the prediction: over time, and a row a seed and group or stratum.
+    """The tables under plots/tables/ that show the predictions: over time, and a row a seed and group or stratum.
 
-    Where there is no model there is the split of the measured Delta l_k alone.
+    Where there is no model there is the split of the measured Delta l_k alone; where there are several, they have
+    tables of their own.
     """
     records = list(seeds.values())
     tables = {"decomposition": over_seeds([split_delta_loss(r) for r in records])}
-    if not has_prediction(seeds):
-        return tables
-    over_time = []
-    for r in records:
-        measured, predicted = both(r)
-        table = pd.concat([measured.add_prefix("measured_"), predicted.add_prefix("predicted_")], axis=1)
-        over_time.append(table.assign(error=error_over_time(r)))
+    if has_prediction(seeds):
+        over_time = []
+        for r in records:
+            measured, predicted = both(r)
+            table = pd.concat([measured.add_prefix("measured_"), predicted.add_prefix("predicted_")], axis=1)
+            over_time.append(table.assign(error=error_over_time(r)))
+        tables["prediction"] = over_seeds(over_time, lambda column: LOG if column == "error" else plain())
+        tables["predicted_gains"] = _predicted_gains(seeds, EDGE_FLOW).set_index("seed")
+    models = [model for model in records[0].predictions if has_prediction(seeds, model)]
+    if len(models) > 1:
+        tables["models"] = over_seeds([_models_over_time(r, models) for r in records])
+        gains_of_models = [_predicted_gains(seeds, model).assign(model=model) for model in models]
+        tables["models_gains"] = pd.concat(gains_of_models).set_index("model")
+    return tables
+
+
+def _predicted_gains(seeds: Seeds, model: str) -> pd.DataFrame:
+    """A row a seed and group or stratum: settled gains measured and predicted."""
     rows = []
     for seed, r in seeds.items():
-        names = (*GROUPS, *r.strata)
-        for name, measured, predicted in zip(names, *settled(r, names), strict=True):
-            kind = "group" if name in GROUPS else "stratum"
+        names = r.tracked
+        for name, measured, predicted in zip(names, *settled(r, names, model), strict=True):
+            kind = "group" if name in r.groups else "stratum"
             rows.append({"seed": seed, "name": name, "kind": kind, "measured": measured, "predicted": predicted})
-    return tables | {
-        "prediction": over_seeds(over_time, lambda column: LOG if column == "error" else plain()),
-        "predicted_gains": pd.DataFrame(rows).set_index("seed"),
-    }
+    return pd.DataFrame(rows)
+
+
+def _models_over_time(records: SeedRecords, models: Sequence[str]) -> pd.DataFrame:
+    """Sharpness by model, and as measured at the checkpoints; the distance of every model there; by steps since onset.
+
+    The sharpness is over the threshold, the distance over how far the run has gone at the end.
+    """
+    threshold = records.setting.threshold
+    columns: dict[str, pd.Series] = {}
+    for model in models:
+        table = records.predictions[model]
+        table = table.set_index(pd.Index(table["step"] - records.t_star, name="step"))
+        columns[f"sharpness_{model}"] = table["sharpness"] / threshold
+        columns[f"distance_{model}"] = table["distance"] / table["covered"].max()
+    hessian = records.hessian["baseline"].set_index("step")["sharpness"] / threshold
+    columns["sharpness_measured"] = hessian.set_axis(hessian.index - records.t_star)
+    return pd.DataFrame(columns).loc[columns[f"sharpness_{models[0]}"].index]

@@ -1,10 +1,11 @@
 """Which groups gain from the edge, and what marks them out: alignment, influence, and the difference of branches."""
 
 from collections.abc import Mapping
+from statistics import NormalDist
 
 import numpy as np
+import pandas as pd
 import torch
-from scipy import stats
 from torch import Tensor
 
 from edgewise.data.files import Array
@@ -78,13 +79,15 @@ def rank_correlation(x: Array, y: Array) -> tuple[float, float, float]:
     """Spearman's rank correlation of x [n] and y [n], and its 95 % interval: (estimate, low, high).
 
     By Fisher's transformation, as for the Pearson correlation that it is of the ranks. All three are nan where x or y
-    is constant or there are fewer than two pairs.
+    is constant or there are fewer than four pairs.
     """
-    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+    if len(x) < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan"), float("nan"), float("nan")
-    found = stats.pearsonr(stats.rankdata(x), stats.rankdata(y))
-    interval = found.confidence_interval(0.95)
-    return float(found.statistic), float(interval.low), float(interval.high)
+    estimate = np.corrcoef(pd.Series(x).rank(), pd.Series(y).rank())[0, 1]
+    half_width = NormalDist().inv_cdf(0.975) / np.sqrt(len(x) - 3)
+    with np.errstate(divide="ignore"):  # of a perfect correlation, which is certain
+        middle = np.arctanh(estimate)
+    return float(estimate), float(np.tanh(middle - half_width)), float(np.tanh(middle + half_width))
 
 
 def permutation_null(
@@ -104,5 +107,10 @@ def permutation_null(
 
 
 def permutation_p_value(value: float, null: Array) -> float:
-    """One-sided p-value of `value` among draws [m] from its null distribution; the value itself counts as a draw."""
+    """One-sided p-value of `value` among draws [m] from its null distribution; the value itself counts as a draw.
+
+    What is not a number has the p-value nan: it is never significant.
+    """
+    if not (np.isfinite(value) and np.isfinite(null).all()):
+        return float("nan")
     return float((1 + np.count_nonzero(null >= value)) / (1 + len(null)))

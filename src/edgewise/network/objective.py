@@ -1,7 +1,7 @@
 """The training objective and its derivatives as functions of one flat parameter vector theta.
 
 L(theta) = (1/n) sum_i l_i(theta). The sums over examples are taken chunk by chunk (`Objective.chunks`), so that memory
-is bounded by the size of a chunk and not by n.
+is bounded by the size of a chunk and not by n, and over the ranks, where the examples are shared (`network.ranks`).
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 from torch.nn import functional as F
 
+from edgewise.network import ranks
+
 Loss = Literal["mse", "ce"]
+#: A loss of one's own: the losses [m] of outputs [m, classes] for labels [m].
+LossOfExamples = Callable[[Tensor, Tensor], Tensor]
 
 #: Number of per-example gradients, [P] each, that are held in memory at once.
 VMAP_CHUNK = 32
@@ -56,10 +60,14 @@ class Objective:
     Parameters
     ----------
     model : the network; its structure is used, the values of its own parameters are not
-    loss : "mse", the sum over the outputs of (output - one-hot)^2, or "ce", softmax cross-entropy
-    x : [n, ...]
-    y : int64 [n]
+    loss : "mse", the sum over the outputs of (output - one-hot)^2, "ce", softmax cross-entropy, or a `LossOfExamples`
+    x : [n, ...]; of several ranks, each has its own rows
+    y : int64 [n], of the same rows
     chunk_size : number of examples in one pass
+
+    Notes
+    -----
+    What is given and returned of examples, [n], is of those of all ranks, but for `chunks` and `with_inputs`.
 
     Examples
     --------
@@ -76,19 +84,25 @@ class Objective:
     tensor([1., 9., 1., 9.])
     """
 
-    def __init__(self, model: nn.Module, loss: Loss, x: Tensor, y: Tensor, chunk_size: int) -> None:
+    def __init__(self, model: nn.Module, loss: Loss | LossOfExamples, x: Tensor, y: Tensor, chunk_size: int) -> None:
         self.model, self.loss, self.x, self.y, self.chunk_size = model, loss, x, y, chunk_size
         self._names = [name for name, _ in model.named_parameters()]
         self._shapes = [parameter.shape for parameter in model.parameters()]
         self._sizes = [parameter.numel() for parameter in model.parameters()]
         self.num_params = sum(self._sizes)
+        self._counts = ranks.counts(len(x))
 
     def __len__(self) -> int:
-        return len(self.x)
+        return sum(self._counts)
 
     def subset(self, members: Tensor) -> "Objective":
-        """The same objective on the examples that `members`, a mask or indices, selects."""
-        return Objective(self.model, self.loss, self.x[members], self.y[members], self.chunk_size)
+        """The same objective on the examples that `members`, a mask or indices, selects; each stays at its rank."""
+        begin = sum(self._counts[: ranks.rank()])
+        if members.dtype == torch.bool:
+            own = members[begin : begin + len(self.x)]
+        else:
+            own = members[(members >= begin) & (members < begin + len(self.x))] - begin
+        return Objective(self.model, self.loss, self.x[own], self.y[own], self.chunk_size)
 
     def with_inputs(self, x: Tensor) -> "Objective":
         """The same objective and labels on other inputs x [n, ...]."""
@@ -114,17 +128,18 @@ class Objective:
         """The losses [m] of outputs [m, classes] for labels y [m]."""
         if self.loss == "mse":
             one_hot = y[:, None] == torch.arange(outputs.shape[1], device=y.device)
-            return (outputs - one_hot.to(outputs)).square().sum(dim=1)
-        return F.cross_entropy(outputs, y, reduction="none")
+            # Not as a difference: its forward derivative by a constant loads torch's compiler, which takes seconds.
+            return F.mse_loss(outputs, one_hot.to(outputs), reduction="none").sum(dim=1)
+        return F.cross_entropy(outputs, y, reduction="none") if self.loss == "ce" else self.loss(outputs, y)
 
     def label_probabilities(self, outputs: Tensor, y: Tensor) -> Tensor:
         """The probability [m] that outputs [m, classes] give to the labels y [m].
 
         For CE it is the label's softmax; where that is near 1, the gradient of the loss vanishes (saturation). For MSE
         it is the label's output, clipped to [0, 1]: the outputs that minimise MSE are the means of the one-hot labels,
-        which are class probabilities.
+        which are class probabilities. A loss of one's own is taken to be of logits, as CE.
         """
-        of_label = outputs.softmax(dim=1) if self.loss == "ce" else outputs.clamp(0, 1)
+        of_label = outputs.clamp(0, 1) if self.loss == "mse" else outputs.softmax(dim=1)
         return of_label.gather(1, y[:, None])[:, 0]
 
     def evaluate(self, theta: Tensor) -> Evaluation:
@@ -139,17 +154,20 @@ class Objective:
             losses.append(chunk.detach())
             correct.append(outputs.detach().argmax(dim=1) == y)
             probabilities.append(self.label_probabilities(outputs.detach(), y))
-        return Evaluation(torch.cat(losses), torch.cat(correct), gradient / len(self), torch.cat(probabilities))
+        joined = (ranks.joined(torch.cat(parts), self._counts) for parts in (losses, correct, probabilities))
+        all_losses, all_correct, all_probabilities = joined
+        return Evaluation(all_losses, all_correct, ranks.summed(gradient) / len(self), all_probabilities)
 
     def loss_and_accuracy(self, theta: Tensor) -> tuple[float, float]:
         """The mean loss and the accuracy at theta [P], as in `Evaluation`, from forward passes alone."""
-        loss, correct = 0.0, 0
+        total = torch.zeros(2, dtype=torch.float64, device=theta.device)
         with torch.no_grad():
             for x, y in self.chunks():
                 outputs = self.outputs(theta, x)
-                loss += self.example_losses(outputs, y).double().sum().item()
-                correct += int((outputs.argmax(dim=1) == y).sum())
-        return loss / len(self), correct / len(self)
+                total[0] += self.example_losses(outputs, y).double().sum()
+                total[1] += (outputs.argmax(dim=1) == y).sum()
+        loss, accuracy = (ranks.summed(total) / len(self)).tolist()
+        return loss, accuracy
 
     def gradient(self, theta: Tensor) -> Tensor:
         """The gradient [P] of the mean loss at theta [P]."""
@@ -167,13 +185,13 @@ class Objective:
             loss = self.example_losses(self.outputs(leaf, x), y).sum()
             return leaf, torch.autograd.grad(loss, leaf, create_graph=True)[0]
 
-        kept = gradient_of(self.x, self.y) if len(self) <= self.chunk_size else None
+        kept = gradient_of(self.x, self.y) if len(self.x) <= self.chunk_size else None
 
         def product(v: Tensor) -> Tensor:
             total = torch.zeros_like(v)
             for leaf, gradient in [kept] if kept else (gradient_of(x, y) for x, y in self.chunks()):
                 total += torch.autograd.grad(gradient @ v, leaf, retain_graph=kept is not None)[0]
-            return total / len(self)
+            return ranks.summed(total) / len(self)
 
         return product
 
@@ -189,7 +207,22 @@ class Objective:
                 return self.example_losses(self.outputs(at, x), y)
 
             parts.append(jvp(losses, (theta,), (v,))[1])
-        return torch.cat(parts)
+        return ranks.joined(torch.cat(parts), self._counts)
+
+    def curvatures(self, theta: Tensor, v: Tensor) -> Tensor:
+        """The curvature v . H_i v [n] of every example's loss along v [P], at theta [P].
+
+        They are the second derivative of the vector of losses along v, forward mode within forward mode.
+        """
+        parts = []
+        for x, y in self.chunks():
+
+            def slopes(at: Tensor, x: Tensor = x, y: Tensor = y) -> Tensor:
+                slope: Tensor = jvp(lambda inner: self.example_losses(self.outputs(inner, x), y), (at,), (v,))[1]
+                return slope
+
+            parts.append(jvp(slopes, (theta,), (v,))[1])
+        return ranks.joined(torch.cat(parts), self._counts)
 
     def sharpness_gradient(self, theta: Tensor, v: Tensor) -> Tensor:
         """Grad S = grad (v^T H v) [P] at theta [P], with the unit vector v [P] held fixed."""
@@ -200,7 +233,7 @@ class Objective:
             slope = torch.autograd.grad(loss, leaf, create_graph=True)[0] @ v
             curvature = torch.autograd.grad(slope, leaf, create_graph=True)[0] @ v
             total += torch.autograd.grad(curvature, leaf)[0]
-        return total / len(self)
+        return ranks.summed(total) / len(self)
 
     def sharpness_gradient_over(self, theta: Tensor, v: Tensor, length: float) -> Tensor:
         """Grad S [P] as a difference over a finite `length` along the unit vector v [P], on either side of theta.
@@ -220,7 +253,7 @@ class Objective:
         (Goodfellow 2015, arXiv 1510.01799). For other networks the gradients are formed, `VMAP_CHUNK` at a time.
         """
         norms = self._norms_by_layers if self._is_sequence_of_linear_layers() else self._norms_from_gradients
-        return torch.cat([norms(theta, x, y) for x, y in self.chunks()])
+        return ranks.joined(torch.cat([norms(theta, x, y) for x, y in self.chunks()]), self._counts)
 
     def _is_sequence_of_linear_layers(self) -> bool:
         """Whether the network flattens its inputs and then applies `PLAIN_LAYERS` alone, each once."""
@@ -259,6 +292,8 @@ class Objective:
 
     def _norms_from_gradients(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Gradient norms [m] of any network, from the gradients of `VMAP_CHUNK` examples at a time."""
+        if len(x) == 0:  # a rank may have no example of a group, and vmap needs one
+            return theta.new_empty(0)
 
         def loss(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
             return self.example_losses(self.outputs(at, x[None]), y[None])[0]

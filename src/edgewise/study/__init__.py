@@ -1,1 +1,1 @@
-"""Several experiments side by side; knows DVC."""
+"""The pipeline run on all cores, and several experiments side by side; knows DVC."""

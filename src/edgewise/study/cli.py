@@ -1,4 +1,4 @@
-"""The command `edgewise`: what is said of several experiments at once.
+"""The command `edgewise`: the pipeline on all cores, and what is said of several experiments at once.
 
 A new subcommand is one module with a function `add_command(commands)`, and one line of `COMMANDS`. The function adds
 its parser and sets `run`, which takes the parsed options and returns what is to be printed.
@@ -9,10 +9,17 @@ import sys
 from collections.abc import Sequence
 
 from edgewise.errors import EdgewiseError
-from edgewise.study import claims_table, edges_table
+from edgewise.study import claims_table, conduct, edges_table, engine, models_table, report
 
 #: What adds each subcommand, in the order of the help.
-COMMANDS = (claims_table.add_command, edges_table.add_command)
+COMMANDS = (
+    engine.add_command,
+    claims_table.add_command,
+    edges_table.add_command,
+    models_table.add_command,
+    conduct.add_command,
+    report.add_command,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,10 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    The exit status: 0, or 1 after an error, which is one line on stderr.
+    The exit status: 0, or after an error, which is one line on stderr, that of its kind.
     """
     parser = argparse.ArgumentParser(
-        prog="edgewise", description="Several experiments of this repository side by side."
+        prog="edgewise", description="The pipeline of this repository, and several of its experiments side by side."
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add_command in COMMANDS:
@@ -37,5 +44,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(options.run(options))
     except EdgewiseError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return error.exit_status
     return 0

@@ -1,0 +1,127 @@
+"""Ranks: processes that share the examples among them, each on a device of its own.
+
+Every rank holds a block of the examples, and all of them take the same steps. Sums over examples are added up over the
+ranks, and what there is of each example is put together, by two functions, `summed` and `joined`; every rank then has
+the same bits, and goes on alike. A process that was not started as a rank is the only one.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from multiprocessing import SimpleQueue
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.multiprocessing.spawn import ProcessException, start_processes
+
+from edgewise.errors import EdgewiseError, ParameterError
+
+#: Exit statuses of ranks that say nothing of their own: the end, an exception, ended because another rank had ended.
+ORDINARY = (0, 1, -15)
+
+
+def rank() -> int:
+    """The number of this rank, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def leads() -> bool:
+    """Whether this is the rank that writes files."""
+    return rank() == 0
+
+
+def share(n: int) -> slice:
+    """Which of n examples are this rank's."""
+    count = dist.get_world_size() if dist.is_initialized() else 1
+    return slice(rank() * n // count, (rank() + 1) * n // count)
+
+
+def counts(own: int) -> list[int]:
+    """How many examples each rank has, where this one has `own`."""
+    if not dist.is_initialized():
+        return [own]
+    found: list[int] = [0] * dist.get_world_size()
+    dist.all_gather_object(found, own)
+    return found
+
+
+def summed(own: Tensor) -> Tensor:
+    """The sum over the ranks of a tensor of one shape in all of them; the given one may be overwritten."""
+    if dist.is_initialized():
+        dist.all_reduce(own)
+    return own
+
+
+def joined(own: Tensor, counts: Sequence[int]) -> Tensor:
+    """The rows [n, ...] of all ranks, in their order, of which this one has `own` [counts[rank], ...]."""
+    if not dist.is_initialized():
+        return own
+    begin = sum(counts[: rank()])
+    rows = torch.zeros(sum(counts), *own.shape[1:], dtype=own.dtype, device=own.device)
+    rows[begin : begin + len(own)] = own
+    return summed(rows.byte()).bool() if own.dtype == torch.bool else summed(rows)
+
+
+def run_in_ranks(work: Callable[[], None], count: int, device: str) -> None:
+    """Call `work` in `count` ranks, on this machine, or in those that torchrun has started.
+
+    Parameters
+    ----------
+    work : can be pickled
+    device : cpu, or cuda, where the ranks of a machine take a GPU each
+
+    Raises
+    ------
+    EdgewiseError
+        That which `work` raised, or if a rank died. The others are then ended.
+    ParameterError
+        If torchrun has started another number of ranks.
+    """
+    if dist.is_torchelastic_launched():
+        if int(os.environ["WORLD_SIZE"]) != count:
+            raise ParameterError("compute.ranks", count, f"torchrun has started {os.environ['WORLD_SIZE']}")
+        _join(device, int(os.environ["LOCAL_RANK"]))
+        work()
+        return
+    said: SimpleQueue[str] = torch.multiprocessing.get_context("spawn").SimpleQueue()
+    with tempfile.TemporaryDirectory() as meeting:
+        arguments = (work, count, device, Path(meeting) / "ranks", said)
+        ranks = start_processes(_as_rank, arguments, nprocs=count, join=False, start_method="spawn")
+        try:
+            while not ranks.join():
+                pass
+        except ProcessException:
+            if not said.empty():
+                raise EdgewiseError(said.get()) from None
+            dead = [number for number, process in enumerate(ranks.processes) if process.exitcode not in ORDINARY]
+            if not dead:
+                raise
+            status = ranks.processes[dead[0]].exitcode
+            raise EdgewiseError(
+                f"compute.ranks: rank {dead[0]} of {count} died (status {status}), and all were ended; started again,"
+                " the run goes on from its last checkpoint"
+            ) from None
+
+
+def _as_rank(
+    number: int, work: Callable[[], None], count: int, device: str, meeting: Path, said: "SimpleQueue[str]"
+) -> None:
+    if number > 0:  # one bar of progress is enough
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    _join(device, number, init_method=meeting.as_uri(), rank=number, world_size=count)
+    try:
+        work()
+    except EdgewiseError as error:
+        said.put(str(error))
+        sys.exit(1)
+
+
+def _join(device: str, local_rank: int, **meeting: object) -> None:
+    if device == "cuda":
+        torch.cuda.set_device(local_rank)
+    backend = "nccl" if device == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(minutes=10), **meeting)  # type: ignore[arg-type]

@@ -1,0 +1,112 @@
+"""The models of the edge over several experiments as one Markdown table."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, RootModel
+
+from edgewise.study.revisions import WORKSPACE, markdown_row, read_metrics
+
+if TYPE_CHECKING:  # at run time argparse's class takes no parameter
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+THEORY_FILE = "metrics/theory.json"
+
+
+class Mean(BaseModel):
+    """A mean over seeds; null where no seed has the number."""
+
+    mean: float | None
+
+
+class PredictedGroup(BaseModel):
+    """What is shown of a group."""
+
+    relative_error: Mean
+
+
+class JudgedModel(BaseModel):
+    """One model of metrics/theory.json."""
+
+    sharpness_error: Mean
+    loss_error: Mean
+    gains_error: Mean
+    groups: dict[str, PredictedGroup]
+    rank_correlation: Mean
+    distance: Mean
+    gradients: Mean
+
+
+class TheoryFile(RootModel[dict[str, JudgedModel | None | str | list[int]]]):
+    """What metrics/theory.json holds: beside the models the seeds and, where a model is missing, the reason."""
+
+    def models(self) -> dict[str, JudgedModel | None]:
+        """The models by name; None where there is no prediction."""
+        return {name: found for name, found in self.root.items() if found is None or isinstance(found, JudgedModel)}
+
+
+def add_command(commands: "Commands") -> None:
+    """Add `edgewise models` to the command line."""
+    parser = commands.add_parser(
+        "models",
+        help="a Markdown table of the models of the edge in several experiments",
+        description=f"Print how well the models of the edge predict several experiments ({THEORY_FILE}) as one Markdown"
+        " table.",
+    )
+    parser.add_argument(
+        "revisions",
+        nargs="+",
+        metavar="REV",
+        help=f"a commit, branch, tag or DVC experiment; {WORKSPACE} is the working tree; one row each and model",
+    )
+    parser.set_defaults(run=lambda options: table_of_revisions(options.revisions))
+
+
+def table_of_revisions(revisions: Sequence[str]) -> str:
+    """The models of these revisions as a Markdown table; raises as `read_metrics` does."""
+    return as_table({revision: read_metrics(revision, THEORY_FILE, TheoryFile).models() for revision in revisions})
+
+
+def as_table(experiments: Mapping[str, Mapping[str, JudgedModel | None]]) -> str:
+    """A Markdown table: a row an experiment and model; empty cells where a model has no prediction.
+
+    Errors are relative ones of the settled part, see `inference.predictions`: of the sharpness, of the loss, of the
+    four gains together, and over time of Delta l_k by group. Distance is from the centre of the run, over its way since
+    onset; gradients are the cost of a step.
+
+    Parameters
+    ----------
+    experiments : the models of each, by the name that stands in the first column
+    """
+    judged = [model for models in experiments.values() for model in models.values() if model]
+    groups = list(judged[0].groups) if judged else []
+    head = ["experiment", "model", "sharpness", "loss", "gains", *(f"Δℓ {group}" for group in groups)]
+    head += ["rank correlation", "distance", "gradients a step"]
+    lines = [markdown_row(*(cell.replace("_", " ") for cell in head)), f"|{'---|' * len(head)}"]
+    for experiment, models in experiments.items():
+        for name, model in models.items():
+            cells = [""] * (len(head) - 2)
+            if model:
+                errors = [model.sharpness_error, model.loss_error, model.gains_error]
+                errors += [group.relative_error for group in model.groups.values()]
+                cells = [
+                    *map(as_share, errors),
+                    *map(as_number, (model.rank_correlation, model.distance, model.gradients)),
+                ]
+            lines.append(markdown_row(experiment, name.replace("_", " "), *cells))
+    return "\n".join(lines)
+
+
+def as_share(error: Mean) -> str:
+    """A relative error in percent.
+
+    >>> as_share(Mean(mean=0.0123)), as_share(Mean(mean=14.0)), as_share(Mean(mean=None))
+    ('1.2 %', '1400 %', '')
+    """
+    return "" if error.mean is None else f"{float(f'{100 * error.mean:.2g}'):g} %"
+
+
+def as_number(found: Mean) -> str:
+    """A number with two digits after the point, or three in all."""
+    return "" if found.mean is None else f"{found.mean:.0f}" if abs(found.mean) >= 100 else f"{found.mean:.2f}"

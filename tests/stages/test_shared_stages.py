@@ -1,0 +1,62 @@
+"""The stages that train and measure in two ranks, against one process."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import assert_one_error
+
+ALL = (
+    ("base", "--seed", "0"),
+    ("hessian", "--seed", "0", "--run", "base"),
+    ("control", "--seed", "0"),
+    ("branch", "--seed", "0", "--branch", "exit"),
+    ("branch", "--seed", "0", "--branch", "baseline"),
+    ("prediction", "--seed", "0", "--model", "edge_flow"),
+)
+
+
+@pytest.fixture
+def prepared(write_params, stage):
+    """Runs dataset and prototypes with these changes of the parameters."""
+
+    def prepare(**changes: object) -> None:
+        write_params(**changes)
+        for name, *options in (("dataset",), ("prototypes", "--seed", "0")):
+            assert stage(name, *options).returncode == 0
+
+    return prepare
+
+
+def records(folder) -> dict[str, pd.DataFrame]:
+    return {path.name: pd.read_csv(path) for path in sorted((folder / "data/records").rglob("*.csv"))}
+
+
+def test_two_ranks_leave_what_one_leaves_to_rounding(prepared, write_params, stage, tmp_path):
+    found = []
+    for ranks in (1, 2):
+        compute = {"dtype": "float64", "ranks": ranks}
+        prepared(compute=compute, hessian={"tolerance": 1e-9})
+        for name, *options in ALL:
+            result = stage(name, *options)
+            assert result.returncode == 0, result.stderr
+        found.append(records(tmp_path))
+    one, two = found
+    assert one.keys() == two.keys() >= {"steps.csv", "hessian.csv", "control.csv", "prediction.csv"}
+    for name, table in one.items():
+        numbers = table.select_dtypes("number")
+        np.testing.assert_allclose(two[name][numbers.columns], numbers, rtol=1e-5, atol=1e-9, err_msg=name)
+
+
+def test_a_run_in_ranks_goes_on_where_it_ended_and_says_an_error_in_one_line(prepared, write_params, stage, tmp_path):
+    compute = {"ranks": 2}
+    prepared(compute=compute)
+    assert stage("base", "--seed", "0").returncode == 0
+    steps = tmp_path / "data/records/seed-0/base/steps.csv"
+    uninterrupted = steps.read_bytes()
+    steps.unlink()
+    write_params(compute=compute, edge={"max_steps": 25})
+    assert_one_error(stage("base", "--seed", "0"), "edge.max_steps: was 25", "has not reached the edge")
+    assert (tmp_path / "data/journals/seed-0/base/snapshot.npz").exists()
+    write_params(compute=compute)
+    assert stage("base", "--seed", "0").returncode == 0
+    assert steps.read_bytes() == uninterrupted

@@ -1,0 +1,257 @@
+"""`edgewise repro` on a small DVC pipeline of shell commands: its order, its failures, and what a kill leaves."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from distributed import LocalCluster
+from dvc.repo import Repo
+
+from edgewise.errors import EdgewiseError
+from edgewise.params import ComputeParams
+from edgewise.study import engine
+from edgewise.study.cli import main
+from edgewise.study.engine import Seconds, changed_stages, mend, reproduce
+
+#: first -> each@0, each@1 -> last; aside needs nothing.
+STAGES = {
+    "first": {"cmd": "echo first > first.txt", "params": ["word"], "outs": ["first.txt"]},
+    "each": {
+        "matrix": {"seed": "${seeds}"},
+        "cmd": "./each.sh ${item.seed}",
+        "deps": ["each.sh", "first.txt"],
+        "params": ["compute"],
+        "outs": ["each-${item.seed}.txt"],
+    },
+    "aside": {"cmd": "echo aside > aside.txt", "outs": ["aside.txt"]},
+    "last": {
+        "cmd": "cat each-0.txt each-1.txt > last.txt",
+        "deps": ["each-0.txt", "each-1.txt"],
+        "outs": [{"last.txt": {"cache": False}}],
+    },
+}
+EACH = "#!/bin/sh\ncat first.txt > each-$1.txt\n"
+
+
+@pytest.fixture
+def pipeline(tmp_path, monkeypatch) -> Path:
+    """The working directory: a repository in which nothing has run."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in (("DVC_NO_ANALYTICS", "1"), ("GIT_CONFIG_GLOBAL", os.devnull)):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    Repo.init(str(tmp_path)).close()
+    params = {"word": "a", "seeds": [0, 1], "compute": {"device": "cpu"}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}))
+    write_each(tmp_path, EACH)
+    return tmp_path
+
+
+def write_each(folder: Path, script: str) -> None:
+    (folder / "each.sh").write_text(script)
+    (folder / "each.sh").chmod(0o755)
+
+
+def lock_of(folder: Path) -> dict:
+    return yaml.safe_load((folder / "dvc.lock").read_text())
+
+
+def needs() -> dict[str, list[str]]:
+    with Repo() as repo:
+        return dict(changed_stages(repo).needs)
+
+
+def test_it_leaves_what_dvc_leaves_and_then_finds_nothing_to_do(pipeline):
+    assert list(needs()) == ["aside", "first", "each@0", "each@1", "last"]
+    assert reproduce(2, None, 1).startswith("stages: 5 run, in ")
+    assert reproduce(2, None, 1) == "nothing has changed"
+    assert (pipeline / "last.txt").read_text() == "first\nfirst\n"
+    side_by_side = lock_of(pipeline)
+    (pipeline / "dvc.lock").unlink()
+    with Repo() as repo:
+        repo.reproduce(run_cache=False, force=True)
+    assert lock_of(pipeline) == side_by_side
+    assert set(Seconds.read(pipeline / ".dvc/tmp" / engine.SECONDS_FILE).of_stage) == set(side_by_side["stages"])
+
+
+def test_what_changed_runs_again_with_all_that_waits_for_it(pipeline):
+    reproduce(2, None, 1)
+    write_each(pipeline, EACH + "echo more >> each-$1.txt\n")
+    assert needs() == {"each@0": [], "each@1": [], "last": ["each@0", "each@1"]}
+    assert reproduce(2, None, 1).startswith("stages: 3 run")
+    write_each(pipeline, EACH)
+    said = reproduce(2, None, 1)
+    assert said.startswith("stages: 1 run, 2 from the cache"), said  # what is in git is in no cache of DVC
+
+
+def test_a_failed_stage_stops_what_needs_it_and_nothing_else(pipeline, capsys):
+    write_each(pipeline, "#!/bin/sh\n[ $1 = 1 ] || { echo the reason; exit 3; }\n" + EACH.splitlines()[1] + "\n")
+    assert main(["repro", "--jobs", "2"]) == 255 == subprocess.run(["dvc", "repro", "each@0"], check=False).returncode
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1].startswith("error: stages: 3 run, 1 failed, 1 not run, in ")
+    assert "each@0: failed\n" in said.out
+    assert "\nthe reason\n" in said.out
+    assert "last: not run, as each@0 failed" in said.out
+    assert set(lock_of(pipeline)["stages"]) == {"first", "aside", "each@1"}
+
+
+def test_stages_that_can_run_side_by_side_do_and_no_more_of_them_than_jobs(pipeline):
+    meet = "#!/bin/sh\ntouch here-$1\nfor i in $(seq 200); do [ -e here-$((1 - $1)) ] && break; sleep 0.1; done\n"
+    write_each(pipeline, f"{meet}ls here-* | wc -l > each-$1.txt\n")
+    reproduce(2, None, 1)
+    assert (pipeline / "last.txt").read_text().split() == ["2", "2"]
+
+
+def test_each_computing_stage_has_a_gpu_of_its_own(pipeline, monkeypatch):
+    """Two GPUs that are not there: what a stage sees of them is a variable of its environment."""
+    params = yaml.safe_load((pipeline / "params.yaml").read_text())
+    (pipeline / "params.yaml").write_text(yaml.safe_dump({**params, "compute": {"device": "cuda"}}))
+    monkeypatch.setattr(engine, "gpu_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-7")
+    meet = "#!/bin/sh\ntouch here-$1\nfor i in $(seq 200); do [ -e here-$((1 - $1)) ] && break; sleep 0.1; done\n"
+    write_each(pipeline, f"{meet}echo $CUDA_VISIBLE_DEVICES > each-$1.txt\n")
+    reproduce(4, None, 1)
+    assert sorted((pipeline / "last.txt").read_text().split()) == ["4", "GPU-7"]
+
+
+def test_on_a_cluster_at_an_address(pipeline):
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        assert reproduce(None, cluster.scheduler_address, 1).startswith("stages: 5 run")
+    assert reproduce(1, None, 1) == "nothing has changed"
+
+
+def test_a_scheduler_that_is_not_there_is_one_line(pipeline, capsys, monkeypatch):
+    monkeypatch.setattr(engine, "CONNECT", "1s")
+    assert main(["repro", "--scheduler", "tcp://127.0.0.1:9"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: --scheduler: was 'tcp://127.0.0.1:9'; cannot be reached")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])
+def test_a_number_of_jobs_that_is_none_is_said(value, capsys):
+    with pytest.raises(SystemExit):
+        main(["repro", f"--jobs={value}"])
+    assert f"argument --jobs: was '{value}'; must be a whole number from 1" in capsys.readouterr().err
+
+
+def test_without_a_pipeline_it_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    assert main(["repro"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: you are not inside of a DVC repository")
+
+
+def test_a_lock_file_that_was_cut_anywhere_loses_the_stage_that_it_was_cut_in(pipeline):
+    reproduce(2, None, 1)
+    whole = (pipeline / "dvc.lock").read_text()
+    stages = lock_of(pipeline)["stages"]
+    kept = set()
+    for end in {*range(0, len(whole), 3), len(whole)}:
+        (pipeline / "dvc.lock").write_text(whole[:end])
+        mend(pipeline, pipeline / ".dvc/tmp")
+        left = lock_of(pipeline)["stages"] if (pipeline / "dvc.lock").exists() else {}
+        complete = {name: stage for name, stage in left.items() if stage == stages[name]}
+        assert len(left) - len(complete) <= 1
+        kept.add(len(complete))
+    assert kept == set(range(len(stages) + 1))
+    (pipeline / "dvc.lock").write_text(whole)
+    mend(pipeline, pipeline / ".dvc/tmp")
+    assert (pipeline / "dvc.lock").read_text() == whole
+
+
+def test_a_lock_file_that_is_damaged_otherwise_is_left_and_said(pipeline):
+    reproduce(2, None, 1)
+    damaged = "nonsense: [\n" + (pipeline / "dvc.lock").read_text()
+    (pipeline / "dvc.lock").write_text(damaged)
+    with pytest.raises(EdgewiseError, match="`git checkout dvc.lock` restores it"):
+        mend(pipeline, pipeline / ".dvc/tmp")
+    assert (pipeline / "dvc.lock").read_text() == damaged
+
+
+def test_the_time_that_a_stage_will_take_is_that_of_the_last_time_or_of_its_like(tmp_path):
+    past = Seconds(tmp_path / "seconds.json")
+    assert past.expected("base@0") == 1
+    past.keep("base@0", 4)
+    past.keep("base@1", 8)
+    past.keep("runs", 1.5)
+    assert [Seconds.read(past.path).expected(name) for name in ("base@1", "base@2", "ood@0")] == [8, 6, 4.5]
+    past.path.write_text("{")
+    assert Seconds.read(past.path).of_stage == {}
+
+
+def start(folder: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+    """`edgewise repro --jobs 2` in a session of its own."""
+    program = "import sys; from edgewise.study.cli import main; sys.exit(main(['repro', '--jobs', '2']))"
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 300
+    while not path.exists():
+        assert time.monotonic() < deadline, path
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("to_all", [True, False], ids=["a terminal's Ctrl-C", "SIGTERM"])
+def test_interrupted_it_ends_all_stages_and_goes_on_later(pipeline, environment, to_all):
+    write_each(pipeline, "#!/bin/sh\necho $$ > pid-$1; [ -e go ] || sleep 600\n" + EACH.splitlines()[1] + "\n")
+    process = start(pipeline, environment)
+    for seed in (0, 1):
+        wait_for(pipeline / f"pid-{seed}")
+    if to_all:
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.terminate()
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 252, error
+    assert error.splitlines()[-1] == (
+        "error: interrupted when 2 of 5 stages were done; the same command goes on from there"
+    )
+    for seed in (0, 1):
+        assert not Path(f"/proc/{(pipeline / f'pid-{seed}').read_text().strip()}").exists()
+    (pipeline / "go").touch()
+    assert reproduce(2, None, 1).startswith("stages: 3 run")
+
+
+@pytest.mark.slow
+def test_killed_thirty_times_it_ends_with_the_same_bytes(pipeline, environment):
+    write_each(pipeline, "#!/bin/sh\nsleep 1\n" + EACH.splitlines()[1] + "\n")
+    for number in range(30):
+        process = start(pipeline, environment)
+        time.sleep(1 + 7 * number / 30)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if number % 3 == 2:  # often enough, it has come to its end, and there is nothing left to kill
+            params = yaml.safe_load((pipeline / "params.yaml").read_text())
+            (pipeline / "params.yaml").write_text(yaml.safe_dump({**params, "word": f"word {number}"}))
+    reproduce(2, None, 1)
+    assert (pipeline / "last.txt").read_text() == "first\nfirst\n"
+    side_by_side = lock_of(pipeline)
+    (pipeline / "dvc.lock").unlink()
+    with Repo() as repo:
+        repo.reproduce(force=True)
+    assert lock_of(pipeline) == side_by_side
+
+
+def test_the_section_compute_is_that_of_params_py(pipeline):
+    with Repo() as repo:
+        plan = changed_stages(repo)
+    assert plan.compute == ComputeParams(device="cpu")
+    assert plan.computing == {"each@0", "each@1"}
