@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint clean
+.PHONY: help repro paper test lint clean
 
 help:                     ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F ': ' '{printf "make %-6s %s\n", $$1, $$2}'
@@ -12,6 +12,10 @@ help:                     ## list the targets
 repro: $(VENV)/installed  ## run the pipeline on all cores (JOBS=N: N stages at a time); the last line counts the claims that hold, fail, are undecided
 	edgewise repro $(if $(JOBS),--jobs $(JOBS))
 	@echo "metrics/claims.md: $$(head -n 1 metrics/claims.md)"
+
+paper: $(VENV)/installed  ## run the study of the paper at its quick size, and write its report, paper.html
+	edgewise study run studies/paper.yaml --jobs $(or $(JOBS),2) || failed=1; \
+	edgewise report --study studies/paper.yaml --output paper.html && exit $${failed:-0}
 
 test: $(VENV)/installed   ## run the tests
 	python -m pytest --numprocesses auto --dist loadfile

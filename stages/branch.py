@@ -1,11 +1,13 @@
 """Go on from the state at onset: stay at the edge (baseline), leave it (exit), come back to it (enter), or flow."""
 
+from collections.abc import Mapping
+
 from common import checkpoints_folder, journal_folder, records_folder, stage
 from edgewise.data.files import write_rows
 from edgewise.dynamics.loop import run
 from edgewise.network.ranks import leads
 from edgewise.params import Params
-from edgewise.states.branches import kept_steps, legs, length, measured_steps
+from edgewise.states.branches import Leg, kept_steps, legs, length, measured_steps
 from edgewise.states.trajectory import Journal, Manifest, last_checkpoint, load_state
 from experiment import Experiment
 
@@ -20,15 +22,35 @@ OPTIONS = {
 
 def main(params: Params, seed: int, branch: str) -> None:
     experiment = Experiment(params, seed)
-    onset = last_checkpoint(checkpoints_folder(seed, "base"))
-    start = load_state(onset, experiment.initial_theta())
     options = {name: getattr(params.branch, name) for name in OPTIONS[branch]}
-    fingerprint = experiment.fingerprint("branch", onset.read_bytes(), branch, options)
-    journal = Journal(journal_folder(seed, branch), fingerprint, start)
-    last = length(branch, params.branch)
+    parts, last = legs(branch, params.branch), length(branch, params.branch)
+    journal = from_onset(experiment, "branch", branch, parts, kept_steps(branch, params.branch, last), options)
+    equal_step, equal_time = measured_steps(branch, params.branch)
+    steps = {"equal_step": equal_step, "equal_time": equal_time}
+    onset = int(journal.rows[0]["step"])
+    since_start = {held: [onset + step for step in some] for held, some in steps.items()}
+    journal.publish(checkpoints_folder(seed, branch), Manifest(since_start, parts))
+
+
+def from_onset(
+    experiment: Experiment, stage: str, name: str, parts: list[Leg], kept: set[int], options: Mapping[str, float]
+) -> Journal:
+    """Train a run from the state at onset to the end of its parts, and write its step records.
+
+    Parameters
+    ----------
+    stage, name : of dvc.yaml, whose code the run depends on; and of the run
+    kept : steps since onset whose states are kept, to go on from
+    options : what the run depends on beside its length
+    """
+    onset = last_checkpoint(checkpoints_folder(experiment.seed, "base"))
+    start = load_state(onset, experiment.initial_theta())
+    fingerprint = experiment.fingerprint(stage, onset.read_bytes(), name, options)
+    folder, every = journal_folder(experiment.seed, name), experiment.params.branch.checkpoint_every
+    experiment.require_room("branch.checkpoint_every", every, len(kept), folder)
+    journal = Journal(folder, fingerprint, start)
+    last = parts[-1].end
     journal.go_back_to(start.step + last)
-    kept = kept_steps(branch, params.branch, last)
-    parts = legs(branch, params.branch)
     for leg in parts:
         run(
             experiment.objective,
@@ -37,16 +59,13 @@ def main(params: Params, seed: int, branch: str) -> None:
             journal,
             last_step=start.step + leg.end,
             due=kept.__contains__,
-            label=branch,
+            label=name,
             total=last,
         )
-    equal_step, equal_time = measured_steps(branch, params.branch)
-    steps = {"equal_step": equal_step, "equal_time": equal_time}
-    since_start = {held: [start.step + step for step in some] for held, some in steps.items()}
     if leads():
-        write_rows(records_folder(seed, branch) / "steps.csv", journal.rows)
-    journal.publish(checkpoints_folder(seed, branch), Manifest(since_start, parts))
+        write_rows(records_folder(experiment.seed, name) / "steps.csv", journal.rows)
+    return journal
 
 
 if __name__ == "__main__":
-    stage(main, "seed", "branch", shared=True)
+    stage(main, "seed", "branch", shared=True, writes=journal_folder)

@@ -3,20 +3,28 @@
 import argparse
 import io
 import json
+import os
+import signal
+import socket
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import yaml
+from filelock import FileLock, Timeout
+from ruamel.yaml import YAML
 from threadpoolctl import threadpool_limits
 
-from edgewise.errors import EdgewiseError
+from edgewise.data.files import MAY_LACK
+from edgewise.errors import EdgewiseError, ParameterError
 from edgewise.params import Params, parse_params
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     import pandas as pd
 
 Content = TypeVar("Content")
@@ -51,29 +59,106 @@ def records_folder(seed: int, name: str) -> Path:
     return RECORDS / f"seed-{seed}" / name
 
 
-def stage(main: Callable[..., None], *arguments: str, shared: bool = False) -> None:
-    """Run a stage: check all of params.yaml, call `main(params, ...)`, and say a user's error in plain words.
+def dose(factor: float) -> str:
+    """The name of the run that leaves the edge by a factor of the step size, beside the branches."""
+    return f"dose-{factor}"
 
-    `arguments` name the options beyond --params, each without its dashes; seed is a whole number. A `shared` stage runs
-    in compute.ranks processes.
+
+def without(group: str) -> str:
+    """The name of the runs, of the model and real, in which a group is left out."""
+    return f"without-{group}"
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asks the process to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.status = 128 + number
+
+
+def stage(
+    main: Callable[..., None], *arguments: str, shared: bool = False, writes: Callable[..., Path] | None = None
+) -> None:
+    """Run a stage: check params.yaml and the command line, call `main(params, ...)`, and say errors in plain words.
+
+    `arguments` name the options beyond --params, each without its dashes, of which params.yaml declares the values. A
+    `shared` stage runs in compute.ranks processes. `writes` gives the journal that a stage writes for these options; it
+    is locked.
     """
     parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="the parameter file")
     for name in arguments:
-        parser.add_argument(f"--{name}", type=int if name == "seed" else str, required=True)
+        parser.add_argument(f"--{name}", required=True)
     # torch's own forward-mode differentiation warns of torch's own deprecation.
     warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     options = vars(parser.parse_args())
     try:
         params = parse_params(read(options.pop("params")))
-        if shared and params.compute.ranks > 1:
-            from edgewise.network.ranks import run_in_ranks
+        options = {name: declared(params, name, value) for name, value in options.items()}
+        first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
+        with locked(writes(**options)) if writes and first else nullcontext():
+            if shared and params.compute.ranks > 1:
+                from edgewise.network.ranks import run_in_ranks
 
-            run_in_ranks(partial(_with_one_thread, main, params, **options), params.compute.ranks, device_of(params))
-        else:
-            _with_one_thread(main, params, **options)
+                work = partial(_with_one_thread, main, params, **options)
+                run_in_ranks(work, params.compute.ranks, device_of(params))
+            else:
+                _with_one_thread(main, params, **options)
     except EdgewiseError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.filename or 'a file'}: {error.strerror or error}")
+    except Stopped as stopped:
+        notes = getattr(
+            stopped, "__notes__", ["the same command begins the stage again, or goes on from the last checkpoint"]
+        )
+        print(f"stopped by {stopped}: {notes[0]}", file=sys.stderr)
+        sys.exit(stopped.status)
+
+
+def _stop(number: int, frame: "FrameType | None") -> None:
+    raise Stopped(number)
+
+
+def declared(params: Params, name: str, value: str) -> int | str:
+    """An option of the command line, if params.yaml declares it."""
+    known: dict[str, Sequence[object]] = {
+        "seed": params.seeds,
+        "branch": params.branches,
+        "run": ["base", *params.branches],
+        "model": params.theory.models,
+        "factor": params.branch.factors,
+        "group": params.theory.left_out,
+        "optimizer": params.sweep.optimizers,
+        "lr": params.sweep.step_sizes,
+    }
+    allowed = [str(one) for one in known[name]]
+    if value not in allowed:
+        raise ParameterError(f"--{name}", value, f"must be one that params.yaml declares: {', '.join(allowed)}")
+    return int(value) if name == "seed" else value
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The one writer of a run, whose journal is `folder`; whoever comes second is told who the first is.
+
+    The lock is the kernel's: it goes when its process does, however that ends.
+    """
+    path = folder.with_name(f"{folder.name}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path, timeout=1):
+            path.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+            try:
+                yield
+            finally:
+                path.unlink()
+    except Timeout as error:
+        holder = path.read_text() if path.exists() else "another process"
+        raise EdgewiseError(f"{folder}: is being written by {holder or 'another process'}; wait for it") from error
 
 
 def _with_one_thread(main: Callable[..., None], *arguments: Any, **options: Any) -> None:
@@ -94,6 +179,8 @@ def device_of(params: Params) -> str:
 def read(path: Path) -> bytes:
     """The bytes of an input, or one clear error."""
     try:
+        if path.exists() and not path.is_file():
+            raise EdgewiseError(f"{path}: is not a regular file")
         return path.read_bytes()
     except OSError as error:
         raise EdgewiseError(f"{path}: cannot be read ({error.strerror}); `dvc repro` makes it") from error
@@ -106,10 +193,12 @@ def load(path: Path, parse: Callable[[bytes], Content]) -> Content:
         return parse(content)
     except EdgewiseError as error:
         raise EdgewiseError(f"{path}: {error}; `dvc repro` restores it") from error
+    except (KeyError, TypeError, ValueError) as error:  # a sound file of another kind
+        raise EdgewiseError(f"{path}: not the file that is expected there; `dvc repro` restores it") from error
 
 
 def load_table(path: Path) -> "pd.DataFrame":
-    """A table of records, or one clear error that names the file."""
+    """A table, or one clear error that names the file."""
     import pandas as pd
 
     content = read(path)
@@ -122,9 +211,27 @@ def load_table(path: Path) -> "pd.DataFrame":
         raise damaged from error
 
 
+def load_records(path: Path, columns: Collection[str], words: Collection[str] = ()) -> "pd.DataFrame":
+    """A table of records, or one clear error that names the file.
+
+    Parameters
+    ----------
+    columns : that it must have
+    words : the columns that hold text; all others hold numbers
+    """
+    table = load_table(path)
+    for name in columns:
+        if name not in table:
+            raise EdgewiseError(f"{path}: does not have the column {name}; `dvc repro` restores it")
+    for name in [str(column) for column in table if column not in words]:
+        if table[name].dtype.kind not in "if" or (table[name].isna().any() and name not in MAY_LACK):
+            raise EdgewiseError(f"{path}: the column {name} holds what is not a number; `dvc repro` restores it")
+    return table
+
+
 def code_of(stage: str) -> dict[str, bytes]:
     """The code that dvc.yaml names among the dependencies of a stage: path from the repository's root, content."""
-    deps = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"][stage]["deps"]
+    deps = YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["stages"][stage]["deps"]
     named = [REPOSITORY / dep for dep in deps if dep.startswith(("src/", "stages/"))]
     files = {file for path in named for file in (path.rglob("*.py") if path.is_dir() else [path])}
     return {file.relative_to(REPOSITORY).as_posix(): file.read_bytes() for file in sorted(files)}

@@ -1,6 +1,7 @@
 """What the stages that compute share: the objects that params.yaml and the files of data and groups describe."""
 
 import hashlib
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,11 @@ import torch
 from common import DATASET, checkpoints_folder, code_of, device_of, load, prototypes_file, read
 from edgewise.data.examples import Dataset
 from edgewise.data.files import Array
-from edgewise.data.groups import GROUPS, NATURAL, Prototypes, grouped_data
-from edgewise.errors import EdgewiseError
+from edgewise.data.groups import NATURAL, Prototypes, grouped_data
+from edgewise.errors import EdgewiseError, ParameterError
 from edgewise.network.models import build_model, initial_theta
 from edgewise.network.objective import Objective
-from edgewise.network.ranks import share
+from edgewise.network.ranks import leads, share
 from edgewise.params import Params
 from edgewise.states.branches import Leg, leg_before
 from edgewise.states.optimizers import Optimizer, State, build_optimizer
@@ -32,6 +33,7 @@ class Experiment:
     groups : for each group a mask of its examples
     tracked : for each group and stratum a mask of its examples
     natural : a mask of the natural examples
+    draw : seeds whatever is drawn but the initialisation; where seeds differ in that alone, it is 0 for all of them
     optimizer : of the base run and the baseline
     """
 
@@ -42,23 +44,25 @@ class Experiment:
         torch.set_num_threads(compute.threads)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.deterministic = True
-        sys.path.append(str(Path.cwd()))  # where a network of your own may lie
+        sys.path.insert(0, str(Path(params.model.root).resolve()))
         self.params, self.seed = params, seed
         self.device = torch.device(device_of(params))
         self.dtype = getattr(torch, compute.dtype)
         self.dataset = load(DATASET, Dataset.from_bytes)
         self.prototypes = load(prototypes_file(seed), Prototypes.from_bytes)
         self.data = grouped_data(self.dataset, self.prototypes)
-        self.model = build_model(params.model, self.prototypes.v_diff.shape).to(self.device, self.dtype)
+        shape, outputs = self.dataset.train_x.shape[1:], len(self.dataset.class_names)
+        self.model = build_model(params.model, shape, outputs).to(self.device, self.dtype)
         train = self.data.train
         self.objective = self.objective_on(train.x, train.y)
-        self.groups = {name: self._mask(train.group == name) for name in GROUPS}
-        self.natural = self._mask(train.group == NATURAL)
+        self.groups = {name: self._mask(train.members[name]) for name in self.data.groups}
+        self.natural = self._mask(train.members[NATURAL])
         strata = {name: self.natural.clone() for name in self.prototypes.strata}
         for i, mask in enumerate(strata.values()):
             mask[self.natural] = self._mask(self.prototypes.stratum == i)
         self.tracked = self.groups | strata
-        self.optimizer = build_optimizer(params.optimizer, shuffle_seed=seed)
+        self.draw = seed if params.replicate == "all" else 0
+        self.optimizer = build_optimizer(params.optimizer, shuffle_seed=self.draw)
 
     def objective_on(self, x: Array, y: Array) -> Objective:
         """The training objective on examples x [n, C, H, W] with labels y [n], of which a rank holds its share."""
@@ -75,6 +79,27 @@ class Experiment:
         """The optimiser of a part of a branch."""
         return leg.optimizer(self.optimizer, self.objective.gradient)
 
+    def require_room(self, parameter: str, value: int, count: int, journal: Path) -> None:
+        """Say how much `count` checkpoints of a run take on the disk, and refuse it if that is not there.
+
+        Parameters
+        ----------
+        parameter, value : what decides how many there are
+        journal : where the run is written; what is there already needs no more room
+        """
+        theta = self.initial_theta()
+        after = self.optimizer.step(State(theta), torch.zeros_like(theta))
+        size = theta.nbytes + sum(buffer.nbytes for buffer in after.buffers.values())
+        there = sum(path.stat().st_size for path in journal.glob("step-*.npz"))
+        needed, free = max(0, 2 * count * size - there), shutil.disk_usage(".").free
+        about = (
+            f"{count} checkpoints of {size / 1e6:.1f} MB, in the workspace and in DVC's cache: {needed / 1e9:.2f} GB"
+        )
+        if needed > free:
+            raise ParameterError(parameter, value, f"needs up to {about}; {free / 1e9:.2f} GB are free")
+        if leads():
+            print(f"{journal}: up to {about}")
+
     def pair(self, run: str, step: int) -> tuple[Optimizer, tuple[State, State]]:
         """Both iterates of a run's checkpoint, and the optimiser that steps from the one to the other."""
         folder = checkpoints_folder(self.seed, run)
@@ -87,11 +112,12 @@ class Experiment:
         """A digest of all that the numbers of a stage's run depend on: its code, data, parameters, and `parts`."""
         digest = hashlib.sha256(read(DATASET) + read(prototypes_file(self.seed)))
         params = self.params
-        own_model = getattr(sys.modules.get(params.model.name.partition(":")[0]), "__file__", None)
-        code = code_of(stage) | ({own_model: Path(own_model).read_bytes()} if own_model else {})
+        root = Path(params.model.root)
+        own = {file.relative_to(root).as_posix(): file.read_bytes() for file in sorted(root.rglob("*.py"))}
+        code = code_of(stage) | own
         for name, content in code.items():
             digest.update(f"{name} {len(content)} ".encode() + content)
-        sections = (self.seed, params.loss, params.model, params.optimizer, params.compute)
+        sections = (self.seed, self.draw, params.loss, params.model, params.optimizer, params.compute)
         digest.update(repr((sections, parts, torch.__version__)).encode())
         return digest.hexdigest()
 

@@ -14,7 +14,7 @@ from edgewise.errors import DivergenceError
 from edgewise.network.ranks import leads
 from edgewise.params import Params
 from edgewise.states.trajectory import manifest_of
-from edgewise.theory.edge_flow import Oscillation
+from edgewise.theory.edge_flow import Oscillation, has_model
 from edgewise.theory.problem import Metered, Problem
 from edgewise.theory.registry import MODELS, predict
 from edgewise.theory.start import below_the_threshold
@@ -26,7 +26,7 @@ def main(params: Params, seed: int, model: str) -> None:
     steps = manifest_of(checkpoints_folder(seed, "base")).all_steps()
     rows: list[Row] = [{"step": steps[-1], "time": 0.0}]
     # Where the optimiser has no such model, or the model diverges, there is no prediction: what was measured stands.
-    if model != "edge_flow" or params.optimizer.name == "gd":
+    if model != "edge_flow" or has_model(experiment.optimizer):
         with suppress(DivergenceError):
             rows = list(predicted(experiment, model, steps))
     if leads():
@@ -68,7 +68,7 @@ def predicted(experiment: Experiment, model: str, steps: list[int]) -> Iterator[
 def oscillation(experiment: Experiment, run: str, step: int) -> Oscillation:
     """Between both iterates of a run's checkpoint."""
     _, (one, other) = experiment.pair(run, step)
-    return Oscillation.of(one.theta, other.theta)
+    return Oscillation.of(one, other)
 
 
 def length(vector: Tensor) -> float:

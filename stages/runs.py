@@ -13,32 +13,31 @@ from common import (
     PROTOTYPES,
     RECORDS,
     RUNS,
-    checkpoints_folder,
-    journal_folder,
+    dose,
+    locked,
     prototypes_file,
     records_folder,
     stage,
+    without,
 )
-from edgewise.data.files import write_atomically
+from edgewise.data.files import PUBLISHING, write_atomically
 from edgewise.params import Params
 
 
 def main(params: Params) -> None:
-    runs = {seed: ["base", *params.branches, *params.theory.models] for seed in params.seeds}
+    further = [*map(dose, params.branch.factors), *map(without, params.theory.left_out)]
+    runs = {seed: ["base", *params.branches, *params.theory.models, *further] for seed in params.seeds}
     for seed in params.sweep.seeds:
         runs[seed] += [f"sweep-{run}" for run in ("flow", *params.sweep.runs)]
-    for root, folder_of in (
-        (CHECKPOINTS, checkpoints_folder),
-        (RECORDS, records_folder),
-        (JOURNALS, journal_folder),
-    ):
-        declared = {folder_of(seed, run) for seed in runs for run in runs[seed]}
-        for folder in root.glob("*/*/"):  # a pattern that ends in a slash finds folders only
-            if folder not in declared:
-                shutil.rmtree(folder)
-        for folder in root.glob("*/"):
-            if not any(folder.iterdir()):
-                folder.rmdir()
+    declared = {records_folder(seed, run).relative_to(RECORDS) for seed in runs for run in runs[seed]}
+    for root in (CHECKPOINTS, RECORDS, JOURNALS):
+        # A pattern that ends in a slash finds folders only.
+        for folder in {folder.relative_to(root) for folder in root.glob("*/*/")} - declared:
+            with locked(JOURNALS / str(folder).removesuffix(PUBLISHING)):
+                shutil.rmtree(root / folder)
+        for of_seed in root.glob("*/"):
+            if not any(of_seed.iterdir()):
+                of_seed.rmdir()
     for file in set(PROTOTYPES.glob("seed-*.npz")) - {prototypes_file(seed) for seed in runs}:
         file.unlink()
     write_atomically(RUNS, (json.dumps(runs) + "\n").encode())

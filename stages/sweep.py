@@ -39,7 +39,9 @@ def main(params: Params, seed: int, run: str) -> None:
     fingerprint = experiment.fingerprint(
         "sweep" if path else "sweep_flow", run, sweep.time, sweep.measurements, params.hessian
     )
-    journal = Journal(journal_folder(seed, f"sweep-{run}"), fingerprint, start)
+    folder = journal_folder(seed, f"sweep-{run}")
+    experiment.require_room("sweep.measurements", sweep.measurements, len(due), folder)
+    journal = Journal(folder, fingerprint, start)
     tracker = EigenTracker(objective, tolerance=params.hessian.tolerance)
     tracker.subspace = journal.memory.get("subspace")
 
@@ -74,9 +76,19 @@ def main(params: Params, seed: int, run: str) -> None:
         ) from error
     write_rows(records_folder(seed, f"sweep-{run}") / "steps.csv", journal.rows)
     if not path:
-        journal.publish(checkpoints_folder(seed, "sweep-flow"), Manifest({"kept": sorted(due)}))
+        journal.publish(checkpoints_folder(seed, "sweep-flow"), Manifest({"kept": sorted(due)}, legs=()))
     journal.discard()
 
 
+def at_step_size(params: Params, seed: int, optimizer: str, lr: str) -> None:
+    main(params, seed, f"{optimizer}-{lr}")
+
+
 if __name__ == "__main__":
-    stage(main, "seed", "run")
+    stage(
+        at_step_size,
+        "seed",
+        "optimizer",
+        "lr",
+        writes=lambda seed, optimizer, lr: journal_folder(seed, f"sweep-{optimizer}-{lr}"),
+    )

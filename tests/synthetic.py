@@ -9,9 +9,9 @@ import pandas as pd
 from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.groups import GROUPS
 from edgewise.dynamics.edge import Rule
-from edgewise.inference.records import SeedRecords, Setting
+from edgewise.inference.records import LeftOut, SeedRecords, Setting
 from edgewise.params import BranchParams
-from edgewise.states.branches import length, measured_steps
+from edgewise.states.branches import covering, length, measured_steps
 
 LR, THRESHOLD, EXIT_THRESHOLD = 0.1, 20.0, 200.0
 T_STAR, STEPS, SPACING, ENTER_STEP = 6, 8, 4, 4
@@ -137,6 +137,15 @@ def edge_flow_table(missed: Mapping[str, float], levels: Mapping[str, float]) ->
     )
 
 
+def away_table(steps: pd.DataFrame) -> pd.DataFrame:
+    """A prediction of a run that leaves the edge: its own two-step averages."""
+    losses = [name for name in steps if name.startswith("loss")]
+    values = steps[["time", *losses]].to_numpy()
+    table = pd.DataFrame((values[1:] + values[:-1]) / 2, columns=["time", *losses])
+    table["time"] -= steps["time"].iloc[0]
+    return table.assign(step=steps["step"].to_numpy()[:-1])
+
+
 def decomposition_table(since_onset: Sequence[int], levels: Mapping[str, float]) -> pd.DataFrame:
     """The baseline's two-step averages, which are its levels, as what is left at the centre and what is added to it."""
     steps = T_STAR + np.array(since_onset)
@@ -160,6 +169,18 @@ def kinks_table() -> pd.DataFrame:
             "length": 0.2 * relative,
             "curvature": THRESHOLD * (0.9 + 0.1 * np.minimum(relative, 1)),
         }
+    )
+
+
+def left_out(group: str, levels: Mapping[str, float], lower: Mapping[str, float]) -> LeftOut:
+    """The baseline, predicted and real, without one group: the losses are lower after onset."""
+    missing = {name: level for name, level in levels.items() if name != group}
+    less = {name: -value for name, value in lower.items()}
+    shifts = [{}, *[{name: value for name, value in less.items() if name != group}] * STEPS]
+    return LeftOut(
+        at_centre=edge_flow_table({name: value / 2 for name, value in less.items()}, levels),
+        removed_predicted=edge_flow_table(less, missing),
+        removed=steps_table(T_STAR, [LR] * STEPS, [math.nan] + [20.0] * STEPS, shifts, missing),
     )
 
 
@@ -253,10 +274,16 @@ def records(
     exit_threshold: float = EXIT_THRESHOLD,
     jitter: float = 0.0,
     missed: Mapping[str, float] | None = None,
+    doses: Mapping[float, float] | None = None,
+    pays: Mapping[str, Mapping[str, float]] | None = None,
 ) -> SeedRecords:
     """One seed's records: the exit branch loses `scale * gain`, `jitter` tells the seeds apart in all else.
 
     Edge flow predicts losses that are by `missed` too high, of groups and strata that are not there by nothing.
+
+    `doses` are further factors, each with the share of the exit branch's gain that there is against it, measured and
+    predicted. `pays` says by how much lower the losses at the edge are without a group: all of it where it is removed,
+    half of it where its gradient is taken at the centre.
 
     All branches start from one state, so they agree at onset in everything; the differences begin a step later.
     """
@@ -331,6 +358,16 @@ def records(
         time = steps[branch].set_index("step")["time"] - LR * T_STAR + TIME_AT_ONSET
         return table.assign(time=table["step"].map(time))
 
+    further = {
+        factor: steps_table(
+            T_STAR,
+            [factor * LR] * covering(factor, params),
+            [math.nan] + [20.0] * covering(factor, params),
+            [nothing, *[{name: share * value for name, value in shift.items()}] * covering(factor, params)],
+            levels,
+        )
+        for factor, share in (doses or {}).items()
+    }
     runs = ("base", *branches)
     return SeedRecords(
         setting=Setting(
@@ -341,6 +378,9 @@ def records(
             time_per_step=LR,
             threshold=THRESHOLD,
             exit_threshold=exit_threshold,
+            exit_factor=exit_factor,
+            optimizer="gd",
+            has_model=True,
             sharpness_every=SPACING,
             enter_step=ENTER_STEP,
         ),
@@ -351,12 +391,16 @@ def records(
             "baseline": examples_of([T_STAR + step for step in measured["baseline"]], 1),
         },
         distance=np.random.default_rng(2).permutation(NATURALS) + 1.0,
+        groups=GROUPS,
         strata=STRATA,
         median_distance=GROUP_DISTANCE | STRATUM_DISTANCE,
         shared=SHARED,
         decomposition=decomposition_table(measured["baseline"], levels),
         kinks=kinks_table(),
         predictions={"edge_flow": edge_flow_table(missed or {}, levels)},
+        doses=further,
+        edge_flow_away={factor: away_table(table) for factor, table in {**further, exit_factor: steps["exit"]}.items()},
+        left_out={group: left_out(group, levels, lower) for group, lower in (pays or {}).items()},
         control=control_table(jitter),
         robustness={
             branch: on_unseen_data(branch, robustness_table(T_STAR, measured[branch], LR, unseen[branch], drift=0))

@@ -97,6 +97,8 @@ def test_the_library_knows_no_stage_no_dvc_and_no_file_of_parameters(repository)
         # The study's commands run DVC and read the results of its experiments; no other room knows of DVC.
         allowed = {"dvc"} if name.startswith("edgewise.study") else set()
         assert {target.split(".")[0] for target in imported(tree)} & (foreign - allowed) == set(), name
+        if allowed:
+            continue
         texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
         # As an operand or an argument it would be a path; in a longer text, a word of an error.
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call | ast.BinOp)):

@@ -1,6 +1,7 @@
 """Data sources against the packages they come from, and against files made here."""
 
 import io
+import os
 import zipfile
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 
 from edgewise.data.examples import Dataset
 from edgewise.errors import EdgewiseError, ParameterError
-from edgewise.params import DatasetParams
+from edgewise.params import DatasetParams, GroupParams
 from edgewise.sources import CIFAR10_MEAN, CIFAR10_STD, load_dataset
 
 
@@ -96,13 +97,13 @@ def test_the_order_of_the_classes_gives_the_labels():
     assert back.class_names == ("5", "3")
 
 
-@pytest.mark.parametrize("shape", [(6,), (2, 3), (1, 2, 3), (3, 2, 1)])
+@pytest.mark.parametrize("shape", [(2, 3), (1, 2, 3), (3, 2, 1)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
 def test_npz_takes_every_allowed_shape_and_type(tmp_path, rng, arrays, shape, dtype):
     for split, n in (("train", 18), ("test", 6)):
         arrays[f"{split}_x"] = rng.integers(0, 256, (n, *shape)).astype(dtype)
     dataset = load(name="npz", root=save(tmp_path / "a.npz", arrays), classes=(2, 0))
-    as_image = {1: (1, 1, 6), 2: (1, 2, 3), 3: shape}[len(shape)]
+    as_image = {2: (1, 2, 3), 3: shape}[len(shape)]
     chosen = np.concatenate([np.flatnonzero(arrays["train_y"] == label) for label in (2, 0)])
     expected = arrays["train_x"][chosen].reshape(12, *as_image) / (255 if dtype == np.uint8 else 1)
     scale = np.abs(expected).max()
@@ -133,6 +134,18 @@ def test_channels_are_normalised_by_the_training_images_statistics(tmp_path, rng
     for c in range(3):
         expected = (test[:, c] - raw[:, c].mean()) / raw[:, c].std()
         np.testing.assert_allclose(dataset.test_x[:, c], expected, atol=1e-5)
+
+
+def test_rows_of_a_table_stay_rows_and_are_normalised_feature_by_feature(tmp_path, rng, arrays):
+    scale, shift = np.array([1.0, 100.0, 0.01]), np.array([0.0, -50.0, 3.0])
+    for split, n in (("train", 18), ("test", 6)):
+        arrays[f"{split}_x"] = rng.standard_normal((n, 3)) * scale + shift
+    dataset = load(name="npz", root=save(tmp_path / "a.npz", arrays), classes=(0, 1))
+    raw = np.concatenate([arrays["train_x"][arrays["train_y"] == label] for label in (0, 1)])
+    assert not dataset.of_images
+    assert dataset.train_x.shape == (12, 3)
+    np.testing.assert_allclose(dataset.train_x, (raw - raw.mean(axis=0)) / raw.std(axis=0), atol=1e-4)
+    np.testing.assert_allclose(dataset.mean, raw.mean(axis=0), rtol=1e-5)
 
 
 def test_cifar10_normalisation_uses_the_papers_constants(tmp_path, rng, arrays):
@@ -169,6 +182,37 @@ def test_image_folder_gives_the_pixels_of_its_files(image_folder):
     for split, count in (("train", 5), ("test", 2)):
         expected = np.concatenate([pictures[split, name][:count] for name in ("cat", "ant")]).transpose(0, 3, 1, 2)
         np.testing.assert_allclose(pixels(dataset, split) * 255, expected, atol=1e-3)
+
+
+def test_groups_of_a_file_follow_the_images_of_the_classes_into_their_order(tmp_path, arrays):
+    root = save(tmp_path / "a.npz", arrays)
+    (tmp_path / "groups.csv").write_text("example,group\n0,first\n2,first\n5,last\n17,last\n1,first\n")
+    groups = GroupParams(source="file", file=str(tmp_path / "groups.csv"))
+    dataset = load_dataset(DatasetParams(name="npz", root=root, classes=(2, 0), n=6), groups)
+    there = [i for label in (2, 0) for i in range(18) if arrays["train_y"][i] == label]
+    assert list(dataset.groups) == ["first", "last"]
+    assert [there[i] for i in np.flatnonzero(dataset.groups["first"])] == [2, 0]
+    assert [there[i] for i in np.flatnonzero(dataset.groups["last"])] == [5, 17]
+    again = Dataset.from_bytes(dataset.to_bytes())
+    for name, mask in dataset.groups.items():
+        np.testing.assert_array_equal(again.groups[name], mask)
+    assert load_dataset(DatasetParams(name="npz", root=root, classes=(2, 0), n=6)).groups == {}
+
+
+def test_a_group_without_an_image_of_the_classes_is_an_error(tmp_path, arrays):
+    root = save(tmp_path / "a.npz", arrays)
+    (tmp_path / "groups.csv").write_text("example,group\n0,first\n2,third\n")
+    groups = GroupParams(source="both", file=str(tmp_path / "groups.csv"))
+    with pytest.raises(ParameterError, match=r"groups.file: .*'third' has no image of dataset.classes"):
+        load_dataset(DatasetParams(name="npz", root=root, classes=(0, 1), n=6), groups)
+
+
+def test_groups_of_an_image_folder_go_by_relative_path(image_folder, tmp_path):
+    root, _ = image_folder
+    (tmp_path / "groups.csv").write_text("example,group\ntrain/cat/1.png,spotted\n")
+    groups = GroupParams(source="file", file=str(tmp_path / "groups.csv"))
+    dataset = load_dataset(DatasetParams(name="image_folder", root=root, classes=("cat", "ant"), n=4), groups)
+    assert np.flatnonzero(dataset.groups["spotted"]).tolist() == [1]
 
 
 def test_image_folder_classes_go_by_label_too(image_folder):
@@ -210,9 +254,25 @@ def test_a_class_that_is_not_there_is_an_error_that_lists_those_that_are(label):
     fails("dataset.classes", repr(label), "0, 1, 2, 3", name="digits", classes=(label, 5))
 
 
+def test_all_classes_are_those_that_have_images_in_the_order_of_their_labels(tmp_path, arrays):
+    gap = {**arrays, "train_y": 2 * arrays["train_y"], "test_y": 2 * arrays["test_y"]}
+    dataset = load(name="npz", root=save(tmp_path / "a.npz", gap), classes="all", n=6)
+    assert dataset.class_names == ("0", "2", "4")
+    np.testing.assert_array_equal(dataset.train_y, [0] * 6 + [1] * 6 + [2] * 6)
+    expected = np.concatenate([arrays["train_x"][arrays["train_y"] == label] for label in (0, 1, 2)])
+    np.testing.assert_allclose(dataset.train_x * dataset.std + dataset.mean, expected, atol=1e-6)
+    named = load(name="npz", root=save(tmp_path / "b.npz", gap), classes=(4, 0, 2), n=6)
+    assert named.class_names == ("4", "0", "2")
+
+
+def test_all_of_one_class_is_an_error(tmp_path, arrays):
+    one = {**arrays, "train_y": 0 * arrays["train_y"], "test_y": 0 * arrays["test_y"]}
+    fails("dataset.classes", "'all'", "two or more", name="npz", root=save(tmp_path / "a.npz", one), classes="all")
+
+
 @pytest.mark.parametrize("classes", [(3, "3"), ("5", 5)])
 def test_one_class_by_two_names_is_still_one_class(classes):
-    fails("dataset.classes", "two different classes", name="digits", classes=classes)
+    fails("dataset.classes", "two or more different classes", name="digits", classes=classes)
 
 
 @pytest.mark.parametrize(("split", "words"), [("train", "no training images"), ("test", "no test images")])
@@ -296,6 +356,42 @@ def test_every_damaged_byte_of_an_npz_is_an_edgewise_error_or_harmless(tmp_path,
             load(name="npz", root=str(path), classes=(0, 1))
         except ParameterError as error:
             assert str(error).startswith("dataset.")  # noqa: PT017 - harmless damage is allowed too
+
+
+def test_npz_that_is_a_fifo_is_an_error_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.npz")
+    fails("dataset.root", "no such file", name="npz", root=str(tmp_path / "a.npz"), classes=(0, 1))
+
+
+def header_of(shape: tuple[int, ...]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+def test_npz_that_claims_more_than_it_holds_is_an_error(tmp_path, arrays):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with zipfile.ZipFile(tmp_path / "a.npz") as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
+        for name, content in {**members, "train_x.npy": header_of((2_500_000_000, 1))}.items():
+            file.writestr(name, content)
+    fails("dataset.root", "must be a readable", name="npz", root=str(tmp_path / "a.npz"), classes=(0, 1))
+
+
+def test_npz_that_would_fill_the_memory_is_an_error_that_says_so(tmp_path, arrays, monkeypatch):
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": 100}.__getitem__)
+    fails("dataset.root", "GB of memory", name="npz", root=save(tmp_path / "a.npz", arrays), classes=(0, 1))
+
+
+def test_npz_with_a_huge_label_is_an_error_that_names_it(tmp_path, arrays):
+    arrays["train_y"][0] = 1_000_000_000
+    fails("dataset.root", "1000000000", "100,000", name="npz", root=save(tmp_path / "a.npz", arrays), classes=(0, 1))
+
+
+def test_image_folder_with_a_huge_image_is_an_error_that_names_it(image_folder, tmp_path):
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "train" / "ant" / "1.png")
+    fails("dataset.root", "1.png", name="image_folder", root=str(tmp_path), classes=("ant", "bee"))
 
 
 def test_image_folder_that_is_not_one_is_an_error(tmp_path):

@@ -1,5 +1,21 @@
 """The one family of errors that a user can mend."""
 
+import reprlib
+
+_SHORT = reprlib.Repr()
+_SHORT.maxdict, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxlevel = 20, 10, 10, 3
+_SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 80, 40, 80
+
+
+def shown(value: object) -> str:
+    """A value as messages show it: its repr, without the middle of what is long.
+
+    >>> shown([3, 5]), shown("x" * 10**6) == f"'{'x' * 37}...{'x' * 38}'"
+    ('[3, 5]', True)
+    """
+    text = _SHORT.repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
 
 class EdgewiseError(Exception):
     """Something the user can mend; the message says what was wrong and what is allowed.
@@ -16,7 +32,7 @@ class ParameterError(EdgewiseError):
     """A parameter, or a file that a parameter names, is not usable."""
 
     def __init__(self, name: str, value: object, allowed: str) -> None:
-        super().__init__(f"{name}: was {value!r}; {allowed}")
+        super().__init__(f"{name}: was {shown(value)}; {allowed}")
 
 
 class NotAtTheEdgeError(EdgewiseError):

@@ -6,17 +6,48 @@ This file is the only description of params.yaml. The symbols are those of the R
 import re
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
-from edgewise.errors import EdgewiseError, ParameterError
+from edgewise.errors import EdgewiseError, ParameterError, shown
 
-Positive = Annotated[float, Field(gt=0)]
+#: A params.yaml is a page; what is longer was not meant, and would only be slow to refuse.
+LARGEST_FILE = 100_000
+#: Faults that are listed, at most.
+FAULTS_SHOWN = 10
+
+
+def _must_be_printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must hold printable characters alone")
+    return text
+
+
+# Upper limits lie far beyond what is of use: they keep every number finite, and a slip from filling the machine.
+StepSize = Annotated[float, Field(ge=1e-9, le=1e6)]
 #: As it stands in params.yaml, integer or not.
-PositiveNumber = Annotated[int | float, Field(gt=0)]
+PositiveNumber = Annotated[int | float, Field(ge=1e-9, le=1e6)]
+#: On a step size.
+Factor = Annotated[float, Field(ge=1e-6, lt=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Natural = Annotated[int, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+#: Of numpy's, scikit-learn's and torch's generators.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+#: A displacement, in units of v_diff; the paper's are 3 and 10.
+Alpha = Annotated[float, Field(ge=0, le=1000)]
+#: A strength of an attack or a corruption.
+Strength = Annotated[float, Field(gt=0, le=1e5)]
+Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_must_be_printable)]
 
 
 def _must_ascend(values: list[float], falling: bool = False) -> list[float]:
@@ -52,25 +83,25 @@ class Section(BaseModel):
 
 
 class DatasetParams(Section):
-    """Which images, as a binary problem (paper: CIFAR-10 automobile/truck)."""
+    """Which images of which classes (paper: CIFAR-10 automobile/truck)."""
 
     name: Literal["mnist5k", "digits", "cifar10", "fashion_mnist", "svhn", "image_folder", "npz"] = "mnist5k"
     #: Folder of the downloads (cifar10, fashion_mnist, svhn), of train/ and test/ (image_folder), or the .npz file.
-    root: str = "datasets"
-    #: The pair, by label or by name.
-    classes: tuple[int | str, int | str] = (3, 5)
-    #: Training images of a seed, n/2 of each class; see `Params.replicate` for which.
-    n: Annotated[int, Field(ge=4, multiple_of=2)] = 400
-    #: Channel mean and std: the usual ones of CIFAR-10, those of all training images of the pair, or (auto) the former
-    #: for cifar10.
+    root: Text = "datasets"
+    #: Two classes (the paper's) or more, by label or by name, in the order of their outputs; or all of the source.
+    classes: Literal["all"] | Annotated[list[int | Text], Field(min_length=2)] = [3, 5]
+    #: Training images of a seed, as many of each class; see `Params.replicate` for which.
+    n: Annotated[int, Field(ge=4, le=10_000_000)] = 400
+    #: Channel mean and std: the usual ones of CIFAR-10, those of all training images of the classes, or (auto) the
+    #: former for cifar10.
     normalisation: Literal["auto", "cifar10", "train"] = "auto"
 
     @field_validator("classes")
     @classmethod
-    def _distinct(cls, pair: tuple[int | str, int | str]) -> tuple[int | str, int | str]:
-        if pair[0] == pair[1]:
-            raise ValueError("must be two different classes")
-        return pair
+    def _distinct(cls, classes: str | list[int | str]) -> str | list[int | str]:
+        if len(set(classes)) < len(classes) and classes != "all":
+            raise ValueError("must be different classes")
+        return classes
 
 
 class PrototypeParams(Section):
@@ -84,7 +115,7 @@ class PrototypeParams(Section):
     trained: Count = 25
     #: Seeds k-means and, together with the seed of a run (see `Params.replicate`), the images, the trained candidates
     #: and the random directions.
-    seed: Natural = 0
+    seed: Seed = 0
     #: Whether the four groups are made from different images. If not, inliers, output-outliers and input-outliers are
     #: made from the same ones, as in the paper, and the boundary group may share some of those.
     disjoint: bool = False
@@ -98,22 +129,54 @@ class PrototypeParams(Section):
         return self
 
 
+class GroupParams(Section):
+    """Which groups are tracked, beside the strata of the natural training images."""
+
+    #: prototypes: the four of the paper, which are made and added to the training data; file: your own, of natural
+    #: training images; both; none: those that `noise` makes alone.
+    source: Literal["prototypes", "file", "both", "none"] = "prototypes"
+    #: A CSV with the columns example and group, or a .npz with train_group. An example is a place in the training split
+    #: from 0 on; of an image folder, a path from dataset.root on, as train/cat/1.png.
+    file: str = "datasets/groups.csv"
+    #: Fraction of the natural training images of each class that get the label of another class; they are tracked as
+    #: the group mislabelled, the others as the group clean.
+    noise: Fraction = 0.0
+
+    @property
+    def has_prototypes(self) -> bool:
+        """Whether the four of the paper are among them."""
+        return self.source in ("prototypes", "both")
+
+    @property
+    def has_file(self) -> bool:
+        """Whether the user's own are among them."""
+        return self.source in ("file", "both")
+
+    @model_validator(mode="after")
+    def _there_are_some(self) -> Self:
+        if self.source == "none" and self.noise == 0:
+            raise ParameterError("groups.source", self.source, "needs groups.noise above 0: there must be some groups")
+        return self
+
+
 class ModelParams(Section):
     """The network and its initialisation; what the parameters mean for each network: src/edgewise/network/models.py."""
 
     #: mlp, cnn, resnet, or a network of your own as package.module:factory, with factory(input_shape, outputs) ->
-    #: torch.nn.Module. DVC sees changes of its file if dvc.yaml names it in the deps of the stages that have
-    #: src/edgewise/network in theirs, but summary.
-    name: str = "mlp"
+    #: torch.nn.Module.
+    name: Text = "mlp"
+    #: Folder of networks of your own, looked for there before installed packages. What trains or measures a network
+    #: depends on all of it; of an installed package it does not.
+    root: Text = "networks"
     #: Units of a hidden linear layer; the numbers of channels follow from it (cnn: width/8, resnet: width/32).
-    width: Count = 256
+    width: Annotated[int, Field(ge=1, le=65_536)] = 256
     #: mlp: hidden layers; cnn: stages that end in a pooling; resnet: blocks in each of the three stages.
-    depth: Count = 2
+    depth: Annotated[int, Field(ge=1, le=100)] = 2
     activation: Literal["relu", "tanh", "gelu", "silu", "elu"] = "relu"
     #: group: group normalisation after every hidden layer. Batch normalisation would couple the examples' losses.
     normalisation: Literal["none", "group"] = "none"
     #: Factor on the Kaiming-normal weights.
-    init_scale: Positive = 0.2
+    init_scale: Annotated[float, Field(ge=1e-6, le=1e3)] = 0.2
 
     @field_validator("name")
     @classmethod
@@ -135,7 +198,7 @@ class OptimizerParams(Section):
     #: momentum is the heavy ball; adam, with weight_decay, is AdamW.
     name: Literal["gd", "momentum", "nesterov", "sgd", "adam"] = "gd"
     #: Step size.
-    lr: Positive = 0.04
+    lr: StepSize = 0.04
     #: beta of momentum and nesterov.
     momentum: Fraction = 0.9
     #: Examples a mini-batch, for sgd.
@@ -143,9 +206,9 @@ class OptimizerParams(Section):
     #: Decay rates of adam's first and second moment, and what is added to the root of the second.
     beta1: Fraction = 0.9
     beta2: Fraction = 0.999
-    epsilon: Positive = 1e-8
+    epsilon: Annotated[float, Field(ge=1e-12, le=1)] = 1e-8
     #: Decay of the weights a unit of training time: L2 coupled to the gradient, for adam decoupled.
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=1e6)] = 0.0
 
     @model_validator(mode="after")
     def _decay_is_stable(self) -> Self:
@@ -170,15 +233,28 @@ class BranchParams(Section):
     """What the branches do after onset; all of them cover the training time of `steps` steps of the baseline."""
 
     #: Of the baseline. A branch with a smaller step size takes as many more as it needs to cover the same time.
-    steps: Annotated[int, Field(ge=8)] = 200
+    steps: Annotated[int, Field(ge=8, le=1_000_000)] = 200
     #: Factor on the step size in the exit branch.
-    exit_factor: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    exit_factor: Factor = 0.25
+    #: Further factors on the step size, a run from onset each: the doses beside exit_factor.
+    factors: Annotated[list[Factor], Field(max_length=100)] = []
     #: Steps that the enter branch goes along the exit branch before its step size is restored.
     enter_step: Count = 100
     #: Error of the flow branch's integrator, relative to the distance covered in the time of one step.
-    flow_tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-2
+    flow_tolerance: Annotated[float, Field(ge=1e-6, lt=1)] = 1e-2
     #: Steps from one checkpoint to the next, and the training time from one to the next in steps of the baseline.
     checkpoint_every: Count = 25
+
+    @field_validator("factors")
+    @classmethod
+    def _no_repeats(cls, factors: list[float]) -> list[float]:
+        return _must_differ(factors)
+
+    @model_validator(mode="after")
+    def _exit_is_a_dose_already(self) -> Self:
+        if self.exit_factor in self.factors:
+            raise ParameterError("branch.factors", self.factors, "must not hold exit_factor, which is always a dose")
+        return self
 
     @model_validator(mode="after")
     def _spacing_fits(self) -> Self:
@@ -187,12 +263,10 @@ class BranchParams(Section):
         return self
 
     @model_validator(mode="after")
-    def _exit_ends(self) -> Self:
-        if self.steps > 1_000_000 * self.exit_factor:
-            raise ValueError(
-                f"steps ({self.steps}) / exit_factor ({self.exit_factor}) must be at most 1000000, the steps of the"
-                " exit branch"
-            )
+    def _every_branch_ends(self) -> Self:
+        for name, factor in (("exit_factor", self.exit_factor), *(("factors", factor) for factor in self.factors)):
+            if self.steps > 1_000_000 * factor:
+                raise ValueError(f"steps ({self.steps}) / {name} ({factor}) must be at most 1000000 steps")
         return self
 
 
@@ -204,13 +278,15 @@ class TheoryParams(Section):
     models: Annotated[
         list[Literal["edge_flow", "gradient_flow", "cubic", "constrained", "central_flow"]], Field(min_length=1)
     ] = ["edge_flow"]
-    #: Substeps of a model for a step of gradient descent.
+    #: Substeps of a model for a step of the optimiser.
     substeps: Annotated[int, Field(ge=1, le=100)] = 2
+    #: Groups that are left out, one at a time, of what drives the oscillation: who pays for whom.
+    left_out: list[Literal["inlier", "boundary", "output_outlier", "input_outlier"]] = []
 
-    @field_validator("models")
+    @field_validator("models", "left_out")
     @classmethod
-    def _no_repeats(cls, models: list[Any]) -> list[Any]:
-        return _must_differ(models)
+    def _no_repeats(cls, items: list[Any]) -> list[Any]:
+        return _must_differ(items)
 
     @model_validator(mode="after")
     def _euler_is_stable(self) -> Self:
@@ -225,15 +301,15 @@ class SweepParams(Section):
     """Step sizes and optimisers side by side, from the initialisation, beside gradient flow (Cohen et al. 2021)."""
 
     #: Those of `Params.seeds` whose initialisation is trained from; with none, there is no sweep.
-    seeds: list[Natural] = []
+    seeds: Annotated[list[Seed], Field(max_length=1000)] = []
     #: Each is run at each of the step sizes.
     optimizers: Annotated[list[Literal["gd", "momentum", "nesterov"]], Field(min_length=1)] = ["gd"]
     #: DVC names the runs by what stands in params.yaml.
-    step_sizes: Annotated[list[PositiveNumber], Field(min_length=1)] = [0.03, 0.04, 0.05, 0.06, 0.08]
+    step_sizes: Annotated[list[PositiveNumber], Field(min_length=1, max_length=100)] = [0.03, 0.04, 0.05, 0.06, 0.08]
     #: Training time of every run.
-    time: Positive = 12.0
+    time: Annotated[float, Field(gt=0, le=1e6)] = 12.0
     #: The sharpness, and the distance from gradient flow, are measured at so many regular times.
-    measurements: Annotated[int, Field(ge=8)] = 24
+    measurements: Annotated[int, Field(ge=8, le=100_000)] = 24
 
     @field_validator("seeds", "optimizers", "step_sizes")
     @classmethod
@@ -250,7 +326,7 @@ class HessianParams(Section):
     """Accuracy of the eigenpairs."""
 
     #: Relative residual |Hv - lambda v| / lambda at which an eigenpair counts as found.
-    tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    tolerance: Annotated[float, Field(ge=1e-8, lt=1)] = 1e-3
     #: Leading eigenvectors measured; with more than one, alignment and influence with their span are measured too.
     top_k: Annotated[int, Field(ge=1, le=20)] = 1
 
@@ -259,9 +335,9 @@ class ControlParams(Section):
     """The control at onset: is it the direction of a displacement, or its length?"""
 
     #: Displacements tried beside `alpha` itself, in units of v_diff.
-    alphas: list[Annotated[float, Field(ge=0)]] = [0.0, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0]
+    alphas: Annotated[list[Alpha], Field(max_length=100)] = [0.0, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0]
     #: Random groups in the permutation null.
-    draws: Annotated[int, Field(ge=20)] = 200
+    draws: Annotated[int, Field(ge=20, le=100_000)] = 200
 
 
 class RobustnessParams(Section):
@@ -271,23 +347,23 @@ class RobustnessParams(Section):
     norm: Literal["linf", "l2"] = "linf"
     #: Radii of the balls, in steps of an 8-bit pixel: 8 is 8/255 of the range from 0 to 1. 0 is always measured too.
     #: auto: those at which the first seed's network at onset keeps about 3/4, 1/2 and 1/4 of its accuracy.
-    epsilons: Literal["auto"] | Annotated[list[Positive], Field(min_length=1)] = "auto"
+    epsilons: Literal["auto"] | Annotated[list[Strength], Field(min_length=1, max_length=100)] = "auto"
     #: What the attacks maximise. loss: the training loss; margin: the other output less the label's. For CE they are
     #: the same. MSE also grows where the network gets surer of the right label, so maximising it overstates robustness
     #: at large epsilon (one network on mnist5k, epsilon 32: accuracy 0.14 after 2 restarts; by the margin 0.035).
     maximise: Literal["loss", "margin"] = "margin"
     #: Of one run of PGD.
-    steps: Count = 10
+    steps: Annotated[int, Field(ge=1, le=10_000)] = 10
     #: Of one step of PGD, as a fraction of epsilon.
-    step_size: Positive = 0.25
+    step_size: Annotated[float, Field(gt=0, le=100)] = 0.25
     #: Runs of PGD; the first goes on from the best perturbation of the smaller epsilons, the others start at random.
-    restarts: Count = 2
-    #: At most so many test images are attacked (see `Params.replicate` for which); of the held-out groups, all.
+    restarts: Annotated[int, Field(ge=1, le=1000)] = 2
+    #: At most so many test images are attacked (see `Params.replicate` for which), and of each held-out group.
     examples: Count = 100
     #: Every so many checkpoints are attacked, and the last; both iterates of each.
     every: Count = 4
     #: Seeds the random starts and, together with the seed of a run, the choice of the test images.
-    seed: Natural = 0
+    seed: Seed = 0
 
     @field_validator("epsilons")
     @classmethod
@@ -299,17 +375,23 @@ class OodParams(Section):
     """Test inputs that are displaced (paper, figure 10) or corrupted."""
 
     #: Displacements of the test inputs, in units of v_diff.
-    alphas: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)] = [0, 1, 2, 3, 5, 10]
+    alphas: Annotated[list[Alpha], Field(min_length=1, max_length=100)] = [0, 1, 2, 3, 5, 10]
     #: Standard deviation of the noise, in units of the pixels' range, one a severity.
-    gaussian_noise: Annotated[list[Positive], Field(min_length=1)] = [0.08, 0.12, 0.18, 0.26, 0.38]
+    gaussian_noise: Annotated[list[Strength], Field(min_length=1, max_length=100)] = [0.08, 0.12, 0.18, 0.26, 0.38]
     #: Fraction of the contrast that is left, one a severity.
-    contrast: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)] = [0.4, 0.3, 0.2, 0.1, 0.05]
+    contrast: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1, max_length=100)] = [
+        0.4,
+        0.3,
+        0.2,
+        0.1,
+        0.05,
+    ]
     #: Standard deviation of the blur, in pixels, one a severity.
-    gaussian_blur: Annotated[list[Positive], Field(min_length=1)] = [0.5, 1, 1.5, 2, 3]
+    gaussian_blur: Annotated[list[Strength], Field(min_length=1, max_length=100)] = [0.5, 1, 1.5, 2, 3]
     #: Every so many checkpoints are evaluated, and the last; both iterates of each.
     every: Count = 2
     #: Seeds, together with the seed of a run (see `Params.replicate`), the noise and the random directions.
-    seed: Natural = 0
+    seed: Seed = 0
 
     @field_validator("alphas", "gaussian_noise", "gaussian_blur")
     @classmethod
@@ -339,21 +421,21 @@ class ComputeParams(Section):
     chunk_size: Count = 16384
     #: CPU threads of a stage; the sixth digit changes with them. With 1, as many stages run side by side as there are
     #: cores (`edgewise repro`).
-    threads: Count = 1
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
     #: Processes that share the examples in the stages that train and measure; on a GPU each where there are GPUs.
-    ranks: Count = 1
+    ranks: Annotated[int, Field(ge=1, le=1024)] = 1
 
 
 class Params(Section):
     """All of params.yaml."""
 
-    seeds: Annotated[list[Natural], Field(min_length=1)] = [0, 1, 2, 3, 4]
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=1000)] = [0, 1, 2, 3, 4]
     #: What a seed draws. all: its training images (where a class has more than n/2), its trained candidates, random
-    #: directions, noise, test images under attack, and the initialisation. initialisation: that alone; the images are
-    #: then the first of each class. With both, the order of mini-batches and the random groups of the permutation null.
+    #: directions, noise, test images under attack, the order of mini-batches, the random groups of the permutation
+    #: null, and the initialisation. initialisation: that alone; the images are then the first of each class.
     replicate: Literal["all", "initialisation"] = "all"
     #: Displacement of the input-outliers, in units of v_diff.
-    alpha: Annotated[float, Field(ge=0)] = 3.0
+    alpha: Alpha = 3.0
     #: coherent: along v_diff; random: the control, as far along directions orthogonal to it.
     direction: Literal["coherent", "random"] = "coherent"
     loss: Literal["mse", "ce"] = "mse"
@@ -361,6 +443,7 @@ class Params(Section):
     branches: list[Literal["baseline", "exit", "enter", "flow"]] = ["baseline", "exit"]
     dataset: DatasetParams = DatasetParams()
     prototypes: PrototypeParams = PrototypeParams()
+    groups: GroupParams = GroupParams()
     model: ModelParams = ModelParams()
     optimizer: OptimizerParams = OptimizerParams()
     edge: EdgeParams = EdgeParams()
@@ -441,16 +524,30 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _groups_fit(self) -> Self:
-        per_class = self.dataset.n // 2
-        for name in ("candidates", "clusters", "strata"):
-            wanted = getattr(self.prototypes, name)
-            if wanted > per_class:
-                raise ParameterError(
-                    f"prototypes.{name}",
-                    wanted,
-                    f"must be at most the {per_class} training images of a class (dataset.n / 2)",
-                )
+        if self.theory.left_out and not self.groups.has_prototypes:
+            allowed = f"these are not among the groups: groups.source is {self.groups.source!r}"
+            raise ParameterError("theory.left_out", self.theory.left_out, allowed)
+        if self.dataset.classes != "all":  # of all, how many there are is known with the data
+            images_a_class(self.dataset.n, len(self.dataset.classes), self.prototypes)
         return self
+
+
+def images_a_class(n: int, classes: int, prototypes: PrototypeParams) -> int:
+    """Training images of a seed of each class.
+
+    Raises
+    ------
+    ParameterError
+        If the n images are not as many of each class, or too few of each for the prototypes.
+    """
+    if n % classes:
+        raise ParameterError("dataset.n", n, f"must be a multiple of the {classes} classes: as many images of each")
+    for name in ("candidates", "clusters", "strata"):
+        wanted = getattr(prototypes, name)
+        if wanted > n // classes:
+            allowed = f"must be at most the {n // classes} training images of a class (dataset.n / {classes})"
+            raise ParameterError(f"prototypes.{name}", wanted, allowed)
+    return n // classes
 
 
 def parse_params(text: str | bytes) -> Params:
@@ -461,10 +558,12 @@ def parse_params(text: str | bytes) -> Params:
     EdgewiseError
         One line for each parameter at fault: its name, what it was, what is allowed.
     """
+    if len(text) > LARGEST_FILE:
+        raise EdgewiseError(f"params.yaml: has {len(text):,} bytes; must have at most {LARGEST_FILE:,}")
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise EdgewiseError(f"params.yaml: not readable as YAML: {' '.join(str(error).split())}") from error
+        content = YAML(typ="safe").load(text)  # YAML 1.2, as DVC reads it: 010 is ten, and no key may occur twice
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise EdgewiseError(f"params.yaml: not readable as YAML: {_in_one_line(error)}") from error
     if not isinstance(content, dict):
         raise EdgewiseError("params.yaml: must hold a mapping of parameters")
     try:
@@ -476,7 +575,15 @@ def parse_params(text: str | bytes) -> Params:
             faults[name] = f"{faults[name]}, or {message.split('; ')[-1]}" if name in faults else f"{name}: {message}"
         # Where the items of a list are at fault, that it is a list is not.
         lists = {name.rpartition("[")[0] for name in faults}
-        raise EdgewiseError("\n".join(text for name, text in faults.items() if name not in lists)) from error
+        lines = [text for name, text in faults.items() if name not in lists]
+        if len(lines) > FAULTS_SHOWN:
+            lines[FAULTS_SHOWN:] = [f"params.yaml: {len(lines) - FAULTS_SHOWN} further faults"]
+        raise EdgewiseError("\n".join(lines)) from error
+
+
+def _in_one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]}..."
 
 
 def _describe(fault: Any) -> tuple[str, str]:
@@ -489,7 +596,7 @@ def _describe(fault: Any) -> tuple[str, str]:
         elif unknown or not (
             part in ("int", "float", "str") or "[" in part
         ):  # those say which of its types a value is not of
-            names.append(str(part))
+            names.append(part if part.isprintable() and len(part) <= 80 else shown(part))
     name = ".".join(names) or "params.yaml"
     if unknown:
         return name, "is not a parameter of edgewise; see params.yaml and src/edgewise/params.py"
@@ -497,4 +604,4 @@ def _describe(fault: Any) -> tuple[str, str]:
         message = str(fault["ctx"]["error"])
     else:
         message = fault["msg"].replace("Input should", "must").replace("should", "must")
-    return name, f"was {fault['input']!r}; {message}"
+    return name, f"was {shown(fault['input'])}; {message}"

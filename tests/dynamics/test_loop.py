@@ -216,7 +216,7 @@ def to_edge(
         tolerance=1e-3,
     )
     write_rows(folder / "steps.csv", journal.rows)
-    journal.publish(folder / "base", Manifest({"before_onset": [*range(0, t_star, 20), t_star - 1, t_star]}))
+    journal.publish(folder / "base", Manifest({"before_onset": [*range(0, t_star, 20), t_star - 1, t_star]}, legs=()))
     journal.discard()
     return t_star
 
@@ -397,7 +397,7 @@ def branch_on(
     journal.go_back_to(5 + last)
     run(objective, optimizer, GROUPS, journal, last_step=5 + last, due=lambda steps: steps % every == 0)
     write_rows(folder / "steps.csv", journal.rows)
-    journal.publish(folder / "branch", Manifest({"all": list(range(5, 5 + last + 1, every))}))
+    journal.publish(folder / "branch", Manifest({"all": list(range(5, 5 + last + 1, every))}, legs=()))
 
 
 def published_by(folder: Path) -> dict[str, bytes]:

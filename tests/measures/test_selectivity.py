@@ -314,3 +314,8 @@ def test_a_rank_correlation_that_is_not_defined_has_no_interval():
     for x, y in ((np.ones(5), np.arange(5.0)), (np.arange(5.0), np.ones(5)), (np.ones(1), np.ones(1))):
         assert np.isnan(rank_correlation(x, y)).all()
     assert np.isnan(rank_correlation(np.arange(5.0), np.array([1.0, np.nan, 2.0, 3.0, 4.0]))).all()
+
+
+@pytest.mark.parametrize(("value", "null"), [(np.nan, [0.1, 0.2]), (np.inf, [0.1, 0.2]), (0.3, [0.1, np.nan])])
+def test_what_is_not_a_number_is_never_significant(value, null):
+    assert np.isnan(permutation_p_value(value, np.array(null)))

@@ -10,7 +10,7 @@ from torch import nn
 
 from edgewise.dynamics.loop import train
 from edgewise.errors import EdgewiseError, ParameterError
-from edgewise.network.models import MODELS, build_model, initial_theta
+from edgewise.network.models import MODELS, _fault, build_model, initial_theta
 from edgewise.network.objective import Objective
 from edgewise.params import ModelParams, parse_params
 from edgewise.states.optimizers import GradientDescent, State
@@ -150,10 +150,16 @@ def test_networks_train(name: str, normalisation: str, activation: str) -> None:
     assert np.isfinite([row["loss"] for row in rows]).all()
 
 
+def test_a_network_that_does_not_fit_into_the_memory_is_refused_before_it_is_made() -> None:
+    with pytest.raises(ParameterError, match=r"^model.width: was 65536; needs \d+\.\d GB of memory or more"):
+        build_model(params("mlp", width=65_536, depth=100), (3, 32, 32))
+
+
 # A network of one's own
 
 OWN = """
 import math
+import numpy as np
 import torch
 from torch import nn
 
@@ -173,6 +179,65 @@ def dropout(input_shape, outputs):
 def empty(input_shape, outputs):
     return nn.Flatten()
 
+class Own(nn.Module):
+    def __init__(self, input_shape, outputs, change=None):
+        super().__init__()
+        self.first, self.last = nn.Linear(math.prod(input_shape), 8), nn.Linear(8, outputs)
+        self.change, self.seen = change, np.zeros(3)
+
+    def forward(self, x):
+        hidden = self.first(x.flatten(1)).tanh()
+        return self.last(self.change(self, hidden) if self.change else hidden)
+
+def variant(change):
+    return lambda input_shape, outputs: Own(input_shape, outputs, change)
+
+def counts(model, hidden):
+    model.seen[0] += 1
+    return hidden
+
+def without_gradient(model, hidden):
+    with torch.no_grad():
+        return model.first.weight.sum() * hidden
+
+class NoSecond(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x):
+        return x.exp()
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient
+
+sound = variant(None)
+hidden_state = variant(counts)
+little_dropout = variant(lambda model, hidden: nn.functional.dropout(hidden, 1e-9))
+numpy_noise = variant(lambda model, hidden: hidden + 0 * float(np.random.rand()))
+detached = variant(lambda model, hidden: hidden.detach())
+half_detached = variant(lambda model, hidden: hidden + hidden.detach())
+steps = variant(lambda model, hidden: hidden.sign())
+no_grad = variant(without_gradient)
+no_derivatives = variant(lambda model, hidden: NoSecond.apply(hidden))
+through_numpy = variant(lambda model, hidden: torch.from_numpy(hidden.detach().numpy()))
+
+def frozen(input_shape, outputs):
+    model = Own(input_shape, outputs)
+    model.first.bias.requires_grad_(False)
+    return model
+
+def unused(input_shape, outputs):
+    model = Own(input_shape, outputs)
+    model.spare = nn.Parameter(torch.zeros(3))
+    return model
+
+def complex_numbers(input_shape, outputs):
+    model = Own(input_shape, outputs)
+    model.spare = nn.Parameter(torch.zeros(3, dtype=torch.complex64))
+    return model
+
+def scripted(input_shape, outputs):
+    return torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), outputs)))
+
 def wide(input_shape, outputs):
     return good(input_shape, outputs + 1)
 
@@ -181,6 +246,15 @@ def broken(input_shape, outputs):
 
 def not_a_module(input_shape, outputs):
     return 3
+
+class Fused(nn.Module):
+    def __init__(self, input_shape, outputs):
+        super().__init__()
+        self.first, self.last = nn.Linear(input_shape[-1], 4), nn.Linear(4, outputs)
+
+    def forward(self, x):
+        rows = self.first(x)
+        return self.last(nn.functional.scaled_dot_product_attention(rows, rows, rows).mean(dim=(1, 2)))
 """
 
 
@@ -198,16 +272,43 @@ def test_a_network_of_ones_own() -> None:
 
 
 @pytest.mark.usefixtures("own")
+def test_a_sound_network_with_attributes_of_its_own_is_taken() -> None:
+    assert build_model(ModelParams(name="own_networks:sound"), (1, 8, 8))(torch.randn(3, 1, 8, 8)).shape == (3, 2)
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn", "resnet"])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_the_projects_own_networks_pass_what_is_asked_of_others(name: str, activation: str) -> None:
+    for normalisation in ("none", "group"):
+        model = build_model(params(name, activation=activation, normalisation=normalisation), (1, 8, 8))
+        assert _fault(model, (1, 8, 8), 2) is None
+
+
+@pytest.mark.usefixtures("own")
 @pytest.mark.parametrize(
     ("factory", "why"),
     [
         ("own_networks:running_average", "buffers that change in training.*running_mean"),
         ("own_networks:batch_statistics", "depend on the others"),
         ("own_networks:dropout", "same outputs"),
+        ("own_networks:little_dropout", "same outputs"),
+        ("own_networks:numpy_noise", "same outputs"),
+        ("own_networks:hidden_state", "keeps something from one pass to the next: seen$"),
+        ("own_networks:detached", "not the right, gradient by first.weight, first.bias"),
+        ("own_networks:half_detached", "not the right, gradient by first.weight, first.bias"),
+        ("own_networks:steps", "not the right, gradient by first.weight, first.bias"),
+        ("own_networks:no_grad", "not the right, gradient by first.weight, first.bias"),
+        ("own_networks:through_numpy", "has no gradient|not the right"),
+        ("own_networks:no_derivatives", "has no gradient"),
+        ("own_networks:frozen", "requires_grad=False: first.bias"),
+        ("own_networks:unused", "not the right, gradient by spare"),
+        ("own_networks:complex_numbers", "not real numbers: spare"),
+        ("own_networks:scripted", "TorchScript"),
         ("own_networks:empty", "no parameters"),
-        ("own_networks:wide", r"\(2, 3\).*must be \(2, 2\)"),
+        ("own_networks:wide", r"\(16, 3\).*must be \(16, 2\)"),
         ("own_networks:broken", "oops"),
         ("own_networks:not_a_module", "package.module:factory"),
+        ("own_networks:Fused", "no forward-mode product"),
         ("own_networks:missing", "missing"),
         ("no_such_module:good", "no_such_module"),
     ],
@@ -221,3 +322,10 @@ def test_a_network_that_cannot_be_used(factory: str, why: str) -> None:
 def test_a_name_that_is_neither(name: str) -> None:
     with pytest.raises(EdgewiseError, match=r"^model.name: was .*package.module:factory"):
         parse_params(f"model: {{name: '{name}'}}")
+
+
+@pytest.mark.parametrize("name", ["cnn", "resnet"])
+def test_a_network_for_images_does_not_take_rows_of_a_table(name):
+    with pytest.raises(ParameterError, match=f"model.name: was '{name}'; needs images, .* 7 numbers: use mlp"):
+        build_model(ModelParams(name=name, width=32), (7,))
+    assert build_model(ModelParams(width=32), (7,), 3)(torch.zeros(2, 7)).shape == (2, 3)

@@ -398,7 +398,8 @@ def in_a_process_of_its_own(main: Callable[..., None], *arguments: Any, **option
 
 def trained_in_processes(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, network: str) -> Params:
     """Every training and measurement of a network of one's own in a process of its own, then the verification."""
-    (folder / f"{name}.py").write_text(network)
+    (folder / "networks").mkdir()
+    (folder / f"networks/{name}.py").write_text(network)
     monkeypatch.chdir(folder)
     model = {"name": f"{name}:network", "init_scale": 0.5}
     params = parse_params(tiny(seeds=[SEED], branch={"steps": 10, "enter_step": 5, "checkpoint_every": 5}, model=model))

@@ -108,7 +108,7 @@ def ending_one_step_later(params: Params, folder: Path) -> None:
         steps = [*manifest_of(checkpoints_of("base")).steps["before_onset"], t_star + 1]
         for path in checkpoints_of("base").glob("step-*.npz"):
             shutil.copy(path, journal.folder)
-        journal.publish(checkpoints_of("base"), Manifest({"before_onset": steps}))
+        journal.publish(checkpoints_of("base"), Manifest({"before_onset": steps}, legs=()))
 
 
 def measured(params: Params, folder: Path) -> dict[str, pd.DataFrame]:

@@ -14,6 +14,7 @@ import base
 import branch
 import control
 import dataset
+import dose_prediction
 import hessian
 import ood
 import prediction
@@ -41,7 +42,7 @@ def begin_a_step_later(params: Params, seed: int) -> None:
     run(experiment.objective, optimizer, tracked, journal, last_step=t_star + 1, due=lambda steps: True)
     for step in before[:-1]:  # the last one was a step before onset, where now nothing is
         shutil.copy(checkpoint_at(folder, step), journal.folder)
-    journal.publish(folder, Manifest({"before_onset": [*before[:-1], t_star, t_star + 1]}))
+    journal.publish(folder, Manifest({"before_onset": [*before[:-1], t_star, t_star + 1]}, legs=()))
     journal.discard()
     longer = pd.concat([pd.read_csv(records), pd.DataFrame(journal.rows[1:])])
     longer.to_csv(records, index=False)
@@ -56,6 +57,7 @@ def verdicts(params: Params) -> dict[str, str]:
             hessian.main(params, seed, name)
         control.main(params, seed)
         prediction.main(params, seed, "edge_flow")
+        dose_prediction.main(params, seed, "exit", str(params.branch.exit_factor))
     strengths.main(params, params.seeds[0])
     for seed in params.seeds:
         for name in params.branches:

@@ -13,6 +13,7 @@ import base
 import branch
 import control
 import dataset
+import dose_prediction
 import figures
 import hessian
 import ood
@@ -32,6 +33,8 @@ OPTIMIZERS = {
     "gd": {"lr": 0.08},
     "decayed": {"lr": 0.08, "weight_decay": 0.05},
     "momentum": {"lr": 0.12, "name": "momentum", "momentum": 0.5},
+    "smooth": {"lr": 0.15},
+    "nesterov": {"lr": 0.12, "name": "nesterov", "momentum": 0.5},
 }
 
 
@@ -60,6 +63,7 @@ def finish(folder: Path, params: Params) -> None:
         patch.chdir(folder)
         for name in ("exit", "flow"):
             branch.main(params, seed=1, branch=name)
+        dose_prediction.main(params, seed=1, run="exit", factor=str(params.branch.exit_factor))
         for name in ("base", *params.branches):
             hessian.main(params, seed=1, run=name)
         control.main(params, seed=1)
@@ -73,7 +77,7 @@ def finish(folder: Path, params: Params) -> None:
         figures.main(params)
 
 
-@pytest.fixture(scope="module", params=["gd", "momentum"])
+@pytest.fixture(scope="module", params=["gd", "nesterov"])
 def finished(request, tmp_path_factory) -> tuple[str, Path]:
     """The optimiser, and the folder of a complete run."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -81,7 +85,7 @@ def finished(request, tmp_path_factory) -> tuple[str, Path]:
     return request.param, folder
 
 
-@pytest.fixture(scope="module", params=["gd", "decayed"])
+@pytest.fixture(scope="module", params=["gd", "decayed", "momentum"])
 def predicted(request, tmp_path_factory) -> tuple[str, Path]:
     """The optimiser, and the folder of a run as far as the prediction."""
     folder = tmp_path_factory.mktemp(f"{request.param}_to_onset")
@@ -105,9 +109,10 @@ def test_the_prediction_starts_as_the_baseline_and_is_nearer_to_it_than_standing
         two_step_averages(records_of(folder, "baseline", "steps")),
     )
     onset = records_of(folder, "base", "steps")["step"].iloc[-1]
-    lr = OPTIMIZERS[optimizer]["lr"]
+    options = OPTIMIZERS[optimizer]
+    time_per_step = options["lr"] / (1 - options.get("momentum", 0))
     assert table["step"].tolist() == list(range(onset, onset + STEPS))
-    assert table["time"].to_numpy() == pytest.approx(lr * (np.arange(STEPS) + 0.5))
+    assert table["time"].to_numpy() == pytest.approx(time_per_step * (np.arange(STEPS) + 0.5))
     losses = [name for name in baseline if name.startswith("loss")]
     assert set(table) == {"step", "time", "sharpness", "oscillation", "gradients", "distance", "covered", *losses}
     # At onset the model is where the run is; the distance is known at checkpoints alone.
@@ -159,7 +164,8 @@ def test_a_model_is_in_the_metrics_tables_claims_and_figures_and_nothing_of_it_w
     assert "decomposition" in tables
     if not model:
         assert found["edge_flow"] is None
-        assert "gradient descent" in found["reason"]
+        assert found["reason"] == "edge_flow: no model of nesterov; edge flow is one of gd and momentum"
+        assert "predicted" not in found["dose"]["gains"]["0.25"]["inlier"]
         assert set(records_of(folder, "edge_flow", "prediction")) == {"step", "time"}
         return
     assert found["edge_flow"]["reference"] == "flow"
@@ -185,7 +191,7 @@ def smooth(tmp_path_factory) -> Path:
     """The folder of a run of a smooth network, with every model of the edge, as far as the summary and its figures."""
     network = {"width": 16, "init_scale": 0.5, "activation": "tanh"}
     folder = tmp_path_factory.mktemp("smooth")
-    finish(folder, configuration("gd", model=network, theory={"models": list(MODELS)}))
+    finish(folder, configuration("smooth", model=network, theory={"models": list(MODELS)}))
     return folder
 
 
@@ -202,7 +208,7 @@ def test_every_model_predicts_from_onset_on_and_is_judged(smooth):
     flow = two_step_averages(records_of(smooth, "flow", "steps"))
     model = records_of(smooth, "gradient_flow", "prediction")
     np.testing.assert_allclose(model["loss"], flow["loss"][:STEPS], rtol=0.02)
-    threshold = 2 / OPTIMIZERS["gd"]["lr"]
+    threshold = 2 / OPTIMIZERS["smooth"]["lr"]
     for held in ("constrained", "central_flow"):
         assert records_of(smooth, held, "prediction")["sharpness"].max() < 1.02 * threshold
 
@@ -215,6 +221,6 @@ def test_several_models_have_a_figure_of_their_own(smooth, finished):
 def test_what_a_model_that_is_no_longer_declared_left_is_removed(smooth, tmp_path, monkeypatch):
     shutil.copytree(smooth, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    runs.main(configuration("gd", theory={"models": ["edge_flow"]}))
+    runs.main(configuration("smooth", theory={"models": ["edge_flow"]}))
     left = {path.name for path in (tmp_path / "data/records/seed-1").iterdir()}
     assert left == {"base", "baseline", "exit", "flow", "edge_flow"}

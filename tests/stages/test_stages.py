@@ -2,10 +2,12 @@
 
 import ast
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 import yaml
 from conftest import assert_one_error
 
-from common import load, load_table
+from common import load, load_records, load_table, locked
 from edgewise.errors import EdgewiseError
 from robustness import strengths
 
@@ -82,6 +84,160 @@ def test_a_table_that_is_cut_or_has_no_rows_is_named_in_one_line(tmp_path, conte
     path.write_text(content)
     with pytest.raises(EdgewiseError, match=r"steps.csv: not a table, or a damaged one; `dvc repro` restores it$"):
         load_table(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("step\n0\n", "does not have the column loss"),
+        ("step,loss\n0,high\n", "the column loss holds what is not a number"),
+        ("step,loss\n0,\n", "the column loss holds what is not a number"),
+        ("step,loss,more\n0,1.0,x\n", "the column more holds what is not a number"),
+        ("step,loss\n,1.0\n", "the column step holds what is not a number"),
+    ],
+)
+def test_a_table_without_a_column_or_with_text_in_it_is_named_in_one_line(tmp_path, content, said):
+    path = tmp_path / "steps.csv"
+    path.write_text(content)
+    with pytest.raises(EdgewiseError) as caught:
+        load_records(path, ["step", "loss"])
+    assert str(caught.value) == f"{path}: {said}; `dvc repro` restores it"
+    path.write_text("step,loss,secant_sharpness,subset\n0,1.0,,test\n")
+    assert load_records(path, ["step", "loss"], ["subset"])["loss"].tolist() == [1.0]
+
+
+@pytest.fixture
+def refused(repository, tmp_path, monkeypatch) -> Iterator[Callable[..., str]]:
+    """Run stages/<name>.py with options, in this process; the one line with which it stops."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.chdir(tmp_path)
+
+    def run(name: str, *options: str) -> str:
+        script = str(repository / "stages" / f"{name}.py")
+        monkeypatch.setattr(sys, "argv", [script, *options])
+        with pytest.raises(SystemExit) as stopped:
+            runpy.run_path(script, run_name="__main__")
+        said = str(stopped.value.code)
+        assert said.startswith("error: ")
+        assert "\n" not in said
+        return said
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("branch", ["--seed", "0", "--branch", "base"], "--branch: was 'base'; must be one that params.yaml declares"),
+        ("branch", ["--seed", "0", "--branch", "foo"], "--branch: was 'foo'"),
+        ("branch", ["--seed", "0", "--branch", "../../../escaped"], "--branch: was '../../../escaped'"),
+        ("branch", ["--seed", "0", "--branch", "flow"], "baseline, exit"),
+        ("branch", ["--seed", "7", "--branch", "exit"], "--seed: was '7'; must be one that params.yaml declares: 0, 1"),
+        ("base", ["--seed=-1"], "--seed: was '-1'"),
+        ("base", ["--seed", "00"], "--seed: was '00'"),
+        ("base", ["--seed", "1; touch FILE"], "--seed: was '1; touch FILE'"),
+        (
+            "hessian",
+            ["--seed", "0", "--run", "flow"],
+            "--run: was 'flow'; must be one that params.yaml declares: base,",
+        ),
+    ],
+)
+def test_what_params_yaml_does_not_declare_is_refused_on_the_command_line(
+    refused, write_params, tmp_path, name, options, said
+):
+    write_params()
+    assert said in refused(name, *options)
+    assert not (tmp_path / "data").exists()
+
+
+def loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, loop])
+def test_a_params_file_that_is_no_file_is_one_line(refused, tmp_path, make):
+    make(tmp_path / "params.yaml")
+    assert refused("parameters").startswith("error: params.yaml: ")
+
+
+@pytest.mark.parametrize("make", [Path.touch, loop])
+def test_what_lies_where_a_folder_belongs_is_one_line(refused, write_params, tmp_path, make):
+    write_params()
+    make(tmp_path / "data")
+    assert "data" in refused("parameters")
+
+
+def test_a_lock_says_who_holds_it_and_goes_with_its_process(tmp_path):
+    folder = tmp_path / "journals/seed-0/base"
+    with locked(folder):
+        with (
+            pytest.raises(EdgewiseError, match=rf"base: is being written by process {os.getpid()} on "),
+            locked(folder),
+        ):
+            raise AssertionError("two hold it")
+        with locked(folder.with_name("exit")):
+            pass
+    assert list(folder.parent.iterdir()) == []
+    (tmp_path / "journals/seed-0/base.lock").write_text("process 1 on a machine that is gone")
+    with locked(folder):
+        pass
+
+
+def wait_for(snapshot: Path, process: subprocess.Popen, rows: int) -> None:
+    """Until a run has recorded so many steps."""
+    while not snapshot.exists() or np.load(snapshot)["rows"].shape[0] < rows:
+        assert process.poll() is None
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def long_base(tmp_path, write_params, stage, repository, environment):
+    """Start a base run that takes a while; its journal."""
+    write_params(
+        optimizer={"lr": 0.06},
+        model={"init_scale": 0.3, "width": 48},
+        edge={"max_steps": 700, "sharpness_every": 4},
+        compute={"dtype": "float64"},
+    )
+    assert stage("dataset").returncode == 0
+    assert stage("prototypes", "--seed", "1").returncode == 0
+    command = [sys.executable, str(repository / "stages" / "base.py"), "--seed", "1"]
+
+    def start() -> subprocess.Popen:
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+        wait_for(tmp_path / "data/journals/seed-1/base/snapshot.npz", process, 20)
+        return process
+
+    return start
+
+
+def test_who_comes_second_is_refused_and_nothing_is_lost(tmp_path, stage, long_base):
+    first = long_base()
+    assert_one_error(
+        stage("base", "--seed", "1"), f"data/journals/seed-1/base: is being written by process {first.pid}"
+    )
+    assert first.wait() == 0
+    together = files_of_seed(tmp_path / "data")
+    for folder in list((tmp_path / "data").rglob("seed-1")):
+        folder.rename(folder.with_name("together"))
+    assert stage("base", "--seed", "1").returncode == 0
+    assert len(together) > 10
+    assert together == files_of_seed(tmp_path / "data")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_says_where_it_stands(tmp_path, long_base, number):
+    process = long_base()
+    process.send_signal(number)
+    _, said = process.communicate()
+    assert process.returncode == 128 + number
+    (line,) = (line for line in said.splitlines() if "step/s" not in line)
+    assert line.startswith(f"stopped by {number.name}: data/journals/seed-1/base: at step ")
+    assert line.endswith("; the same command goes on from there")
+    assert not list((tmp_path / "data").rglob("*.writing"))
 
 
 def test_a_base_run_killed_by_the_system_goes_on_and_ends_with_the_same_bytes(

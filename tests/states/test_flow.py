@@ -8,6 +8,7 @@ import torch
 from scipy.linalg import expm
 from torch import Tensor
 
+from edgewise.errors import DivergenceError
 from edgewise.states.flow import FlowPath, GradientFlow
 from edgewise.states.optimizers import GradientDescent, State
 
@@ -159,3 +160,11 @@ def test_gradient_descent_on_a_quadratic_leaves_the_flow_by_the_closed_form(shar
         apart = abs((1 - lr * sharpness) ** k - np.exp(-lr * sharpness * k))
         assert (state.theta - path.at(state.time)).norm().item() == pytest.approx(apart, abs=1e-6)
         state = descent.step(state, sharpness * state.theta)
+
+
+def test_where_the_flow_runs_away_in_finite_time_the_error_names_its_tolerance():
+    """From 5, d theta / dt = theta^5 is infinite at a time of 0.0004."""
+    flow = GradientFlow(1.0, gradient=lambda theta: -(theta**5), tolerance=1e-3)
+    theta = torch.tensor([5.0])
+    with pytest.raises(DivergenceError, match=r"^branch.flow_tolerance: was 0.001; .*beyond step 0"):
+        flow.step(State(theta), flow.gradient(theta))

@@ -1,8 +1,11 @@
 """How a run is stored: what comes back, and what damage does."""
 
+import errno
 import hashlib
 import math
 import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -87,27 +90,58 @@ def test_a_new_run_starts_at_its_initial_state(tmp_path):
     assert is_fresh(journal(tmp_path))
 
 
+def assert_refused(folder, name):
+    """The journal is not begun anew: one line names the file at fault, and nothing is removed."""
+    before = sorted(path.name for path in (folder / "journal").iterdir())
+    with pytest.raises(EdgewiseError) as caught:
+        journal(folder)
+    assert str(caught.value).startswith(f"{folder / 'journal' / name}: missing or damaged; restore it, or remove ")
+    assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in (folder / "journal").iterdir()) == before
+
+
 @pytest.mark.parametrize("fraction", [0.0, 0.01, 0.3, 0.7, 0.95, 0.999])
-def test_a_snapshot_cut_short_means_a_fresh_start(tmp_path, fraction):
+def test_a_snapshot_cut_short_is_refused(tmp_path, fraction):
     path = written(tmp_path).folder / "snapshot.npz"
     content = path.read_bytes()
     path.write_bytes(content[: int(fraction * len(content))])
-    assert is_fresh(journal(tmp_path))
+    assert_refused(tmp_path, "snapshot.npz")
 
 
 @pytest.mark.parametrize("step", [0, 1])
-def test_a_journal_that_was_being_removed_means_a_fresh_start(tmp_path, step):
-    checkpoint_at(written(tmp_path).folder, step).unlink()
-    again = journal(tmp_path)
-    assert is_fresh(again)
-    assert list(again.folder.iterdir()) == []
+def test_a_journal_that_lacks_a_checkpoint_is_refused(tmp_path, step):
+    path = checkpoint_at(written(tmp_path).folder, step)
+    path.unlink()
+    assert_refused(tmp_path, path.name)
 
 
 @pytest.mark.parametrize("damage", [b"", b"cut", pack({"theta": THETA.numpy()}, {"step": 0, "time": 0.0})])
-def test_a_journal_whose_published_checkpoint_was_changed_in_place_means_a_fresh_start(tmp_path, damage):
+def test_a_journal_whose_published_checkpoint_was_changed_in_place_is_refused(tmp_path, damage):
     """The published file and that of the journal are one: what was done to the one must not be published again."""
     (published(tmp_path) / "step-000000.npz").write_bytes(damage)
-    assert is_fresh(journal(tmp_path))
+    assert_refused(tmp_path, "step-000000.npz")
+
+
+@pytest.mark.parametrize("removed", range(4))
+def test_a_journal_that_was_being_removed_means_a_fresh_start(tmp_path, monkeypatch, removed):
+    run = written(tmp_path)
+    count, unlink = 0, os.unlink
+
+    def counted(*arguments, **options):
+        nonlocal count
+        if count == removed:
+            raise KeyboardInterrupt
+        count += 1
+        unlink(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", counted)
+        with suppress(KeyboardInterrupt):
+            run.discard()
+    if removed == 0:
+        assert journal(tmp_path).state.step == 1
+    else:
+        assert is_fresh(journal(tmp_path))
 
 
 def test_a_file_of_another_name_in_the_journal_is_left_out(tmp_path):
@@ -146,7 +180,7 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path):
     found = manifest_of(published(tmp_path))
     assert found == BOTH
     assert found.all_steps() == [0, 1]
-    assert Manifest({"a": [100, 2], "b": [2, 30]}).all_steps() == [2, 30, 100]
+    assert Manifest({"a": [100, 2], "b": [2, 30]}, legs=()).all_steps() == [2, 30, 100]
 
 
 def test_a_journal_stays_after_publishing_until_it_is_discarded(tmp_path):
@@ -213,6 +247,15 @@ def test_a_checkpoint_taken_out_of_a_complete_run_is_one_line_that_names_it(tmp_
         b'{"steps": {"before_onset": [0, 1]}, "legs": [{"end": "x"}]}',
         b'{"steps": {"before_onset": [0, 1]}, "legs": [{"start": 3}]}',
         b'{"steps": {"before_onset": [0, 1',
+        b'{"steps": {"before_onset": [0, 1.5]}, "legs": []}',
+        b'{"steps": {"before_onset": [0, true]}, "legs": []}',
+        b'{"steps": {"before_onset": [0, 1]}, "legs": [{"end": 0}]}',
+        b'{"steps": {"before_onset": [0, 1]}, "legs": [{"end": 1}, {"end": 1}]}',
+        b'{"steps": {"before_onset": [0, 1]}, "legs": [{"end": 1, "lr_factor": "fast"}]}',
+        b'{"steps": {"before_onset": [0, 1]}, "legs": [{"end": 1, "lr_factor": null}]}',
+        b'{"steps": {"before_onset": [0, 1]}, "legs": {"end": 1}}',
+        b'{"steps": {"before_onset": [0, 1]}, "legs": null}',
+        b"[" * 100_000,
     ],
 )
 def test_a_damaged_manifest_is_one_line_that_names_it(tmp_path, content):
@@ -296,7 +339,7 @@ def test_checkpoints_come_in_the_order_of_their_steps_beyond_a_million_too(tmp_p
     for step in (1000, 25, 10_000_000, 100_000, 2_000_000, 0, 1_000_000, 999_999):
         run.checkpoint(State(THETA, step))
         run.record({"step": step})
-    run.publish(tmp_path / "run", Manifest({"some": steps[::-1]}))
+    run.publish(tmp_path / "run", Manifest({"some": steps[::-1]}, legs=()))
     assert [load_state(path, THETA).step for path in checkpoints(tmp_path / "run")] == steps
     assert load_state(last_checkpoint(tmp_path / "run"), THETA).step == 10_000_000
     for last, expected in ((9_999_999, 2_000_000), (1_500_000, 1_000_000), (999_999, 999_999), (999_998, 100_000)):
@@ -341,17 +384,49 @@ def test_records_are_plain_csv_that_reads_back_exactly(tmp_path):
 def test_a_write_that_is_cut_short_leaves_the_old_file_whole(tmp_path, monkeypatch):
     path = tmp_path / "snapshot.npz"
     write_atomically(path, b"the old content")
-    whole_write = Path.write_bytes
 
-    def half_write(self, content):
-        whole_write(self, content[: len(content) // 2])
+    def killed(descriptor):
+        os.truncate(descriptor, 3)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", half_write)
+        patch.setattr(os, "fsync", killed)
         with pytest.raises(KeyboardInterrupt):
             write_atomically(path, b"the new content")
     assert path.read_bytes() == b"the old content"
     write_atomically(path, b"the new content")
     assert [file.name for file in tmp_path.iterdir()] == ["snapshot.npz"]
     assert path.read_bytes() == b"the new content"
+
+
+def test_two_who_write_one_file_leave_it_whole(tmp_path):
+    path, contents = tmp_path / "steps.csv", [bytes([65 + i]) * 200_000 for i in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda i: write_atomically(path, contents[i % 4]), range(80)))
+    assert path.read_bytes() in contents
+    assert [file.name for file in tmp_path.iterdir()] == ["steps.csv"]
+
+
+def test_where_there_is_no_room_the_error_says_how_much_is_needed(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "steps.csv"
+    path.write_bytes(b"the old content")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        EdgewiseError, match=r"steps.csv: cannot be written \(No space left on device\); 15 bytes are n"
+    ):
+        write_atomically(path, b"the new content")
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"the old content"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("alignment_inlier", math.nan), ("loss", math.inf), ("oscillation", math.inf)]
+)
+def test_a_measurement_that_is_not_finite_stops_with_its_name_and_is_not_written(tmp_path, name, value):
+    rows = [{"step": 3, "iterate": 1, "alignment_inlier": 0.5, "loss": 1.0, "oscillation": math.nan}]
+    write_rows(tmp_path / "sound.csv", rows)
+    with pytest.raises(EdgewiseError, match=rf"damaged.csv: {name} is {value} at step 3, iterate 1: a measurement"):
+        write_rows(tmp_path / "damaged.csv", [{**rows[0], name: value}])
+    assert not (tmp_path / "damaged.csv").exists()

@@ -13,8 +13,9 @@ from toys import Losses
 
 from edgewise.errors import DivergenceError
 from edgewise.network.objective import Objective
-from edgewise.states.optimizers import GradientDescent, State
-from edgewise.theory.edge_flow import Oscillation, edge_flow
+from edgewise.params import OptimizerParams
+from edgewise.states.optimizers import GradientDescent, Momentum, Optimizer, State, build_optimizer
+from edgewise.theory.edge_flow import Oscillation, edge_flow, has_model, predicted_records
 
 LR = 0.1
 
@@ -28,9 +29,18 @@ def quadratic(hessian: np.ndarray) -> Losses:
     return Losses(lambda theta: (theta @ matrix @ theta / 2)[None])
 
 
-def predicted(objective: Objective, start: Oscillation, steps: int, lr: float = LR, substeps: int = 2, **more: float):
+def predicted(
+    objective: Objective,
+    start: Oscillation,
+    steps: int,
+    lr: float = LR,
+    substeps: int = 2,
+    weight_decay: float = 0.0,
+    momentum: float = 0.0,
+):
     """Where edge flow is after 0, 1, ... `steps` steps, and its records."""
-    return list(islice(edge_flow(objective, lr, start, {}, substeps, **more), steps + 1))
+    optimizer = Momentum(lr, weight_decay, momentum) if momentum else GradientDescent(lr, weight_decay)
+    return list(islice(edge_flow(objective, optimizer, start, {}, substeps), steps + 1))
 
 
 @pytest.fixture
@@ -41,10 +51,12 @@ def hessian(rng) -> np.ndarray:
 
 
 def test_an_oscillation_is_between_two_iterates():
-    at = Oscillation.of(vector(1, 5), vector(4, 1))
+    at = Oscillation.of(State(vector(1, 5)), State(vector(4, 1), buffers={"velocity": vector(6, 8)}))
     assert at.centre.tolist() == [2.5, 3]
     assert at.half_step.tolist() == [1.5, -2]
     assert at.amplitude == 2.5
+    assert torch.equal(at.centre_velocity, vector(3, 4))
+    assert torch.equal(at.half_step_velocity, vector(3, 4))
 
 
 @pytest.mark.parametrize("substeps", [1, 2, 5])
@@ -104,7 +116,7 @@ def test_with_small_steps_the_centre_is_gradient_flow_to_first_order(rng, hessia
     start = torch.from_numpy(rng.standard_normal(4))
 
     def error(lr: float, substeps: int) -> float:
-        pair = start, start - lr * torch.from_numpy(hessian) @ start
+        pair = State(start), State(start - lr * torch.from_numpy(hessian) @ start)
         steps = round(0.4 / lr)
         at, _ = predicted(quadratic(hessian), Oscillation.of(*pair), steps, lr, substeps)[-1]
         # The centre begins half a step after the first iterate.
@@ -153,10 +165,10 @@ def test_gradient_descent_in_the_valley_stays_near_the_prediction():
         losses.append(objective.evaluate(state.theta).losses.numpy())
         previous, state = state, optimizer.step(state, objective.gradient(state.theta))
         if len(losses) == 1:
-            start = Oscillation.of(previous.theta, state.theta)
+            start = Oscillation.of(previous, state)
     averages = (np.array(losses[:-1]) + np.array(losses[1:])) / 2
     groups = {"wall": torch.tensor([True, False]), "floor": torch.tensor([False, True])}
-    rows = [row for _, row in islice(edge_flow(objective, LR, start, groups, 2), 201)]
+    rows = [row for _, row in islice(edge_flow(objective, GradientDescent(LR), start, groups, 2), 201)]
     found = np.array([[row["loss_wall"], row["loss_floor"]] for row in rows])
     np.testing.assert_allclose(found[0], averages[0], rtol=1e-12)
     apart = np.abs(found - averages).mean(axis=0)
@@ -190,7 +202,7 @@ def test_the_losses_of_a_record_are_means_over_both_sides(rng):
     objective = Losses(lambda theta: (weights @ theta) ** 2 + (weights @ theta) ** 3)
     start = Oscillation(*torch.from_numpy(rng.standard_normal((2, 3))))
     groups = {"two": torch.tensor([0, 3]), "three": torch.tensor([False, True, True, False, True])}
-    _, row = next(edge_flow(objective, LR, start, groups))
+    _, row = next(edge_flow(objective, GradientDescent(LR), start, groups))
     one, other = (objective.evaluate(start.centre + sign * start.half_step) for sign in (1, -1))
     losses = ((one.losses + other.losses) / 2).numpy()
     assert set(row) == {"loss", "sharpness", "oscillation", "loss_two", "loss_three"}
@@ -219,3 +231,207 @@ def test_it_says_when_it_diverges():
     objective = Losses(lambda theta: theta**4)
     with pytest.raises(DivergenceError, match=r"optimizer\.lr: was 0\.1; edge flow diverged \d+ steps after onset"):
         predicted(objective, Oscillation(vector(30.0), vector(1.0)), 50)
+
+
+def walk(optimizer: Optimizer, objective: Objective, theta: Tensor, steps: int) -> list[State]:
+    """The iterates 0, 1, ... `steps` of an optimiser at rest."""
+    states = [State(theta)]
+    for _ in range(steps):
+        states.append(optimizer.step(states[-1], objective.gradient(states[-1].theta)))
+    return states
+
+
+def curved(theta: Tensor) -> Tensor:
+    """A quadratic bowl that is tilted and has walls of the fourth order."""
+    x, y, z = theta
+    return (4 * x**2 + x**4 + 2 * x * y + y**2 + x**2 * z + z**2)[None]
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_with_one_substep_both_sides_are_iterates_of_the_optimizer_itself(beta, decay):
+    objective, lr = Losses(curved), 0.12 * (1 + beta)
+    optimizer = Momentum(lr, decay, beta)
+    states = walk(optimizer, objective, vector(0.4, -0.3, 0.2), 25)[3:]
+    start = Oscillation.of(*states[:2])
+    found = predicted(objective, start, 15, lr, 1, weight_decay=decay, momentum=beta)
+    for step, (at, row) in enumerate(found):
+        sides = sorted((at.centre + sign * at.half_step).tolist() for sign in (1, -1))
+        pair = states[step : step + 2]
+        np.testing.assert_allclose(sides, sorted(state.theta.tolist() for state in pair), rtol=1e-9, atol=1e-12)
+        losses = [objective.evaluate(state.theta).loss for state in pair]
+        assert row["loss"] == pytest.approx(np.mean(losses))
+
+
+@pytest.mark.parametrize("beta", [0.3, 0.5, 0.9])
+@pytest.mark.parametrize("ratio", [0.15, 0.9, 0.999, 1.0, 1.05, 1.2])
+@pytest.mark.parametrize("substeps", [1, 2, 3, 8])
+def test_along_an_eigenvector_the_oscillation_is_that_of_the_heavy_ball_in_any_number_of_substeps(
+    beta, ratio, substeps
+):
+    """Above the threshold it grows; below, it swings with sqrt(beta) a step, or falls without changing sign."""
+    optimizer = Momentum(LR, momentum=beta)
+    objective = quadratic(np.diag([ratio * optimizer.stability_threshold, 1.0]))
+    # The mode alone, with the centre at rest: of the iterates delta, -delta the halves of the sums are 0.
+    half_step, velocity, expected = vector(0.5, 0), vector(-9.0, 0), []
+    for _ in range(6):
+        expected.append(half_step)
+        velocity = beta * velocity + objective.gradient(half_step)
+        half_step = half_step - LR * velocity
+    start = Oscillation(vector(0, 0), expected[0], vector(0, 0), vector(-9.0, 0))
+    for (at, row), exact in zip(
+        predicted(objective, start, 5, substeps=substeps, momentum=beta), expected, strict=True
+    ):
+        assert row["oscillation"] == at.amplitude == pytest.approx(abs(exact[0].item()), rel=1e-9)
+        assert at.centre.tolist() == [0, 0]
+
+
+def growth(losses: list[float]) -> float:
+    """What an oscillation is multiplied by at a step, from the losses 100 and 200 steps after the start."""
+    return float((losses[200] / losses[100]) ** (1 / 200))
+
+
+@pytest.mark.parametrize("beta", [0.5, 0.9])
+def test_above_the_threshold_it_grows_as_fast_as_the_optimizer_and_below_it_shrinks(beta):
+    optimizer = Momentum(LR, momentum=beta)
+    for ratio, grows in ((1.1, True), (1.02, True), (0.99, False)):
+        objective = quadratic(np.diag([ratio * optimizer.stability_threshold, 1.0]))
+        states = walk(optimizer, objective, vector(0.1, 0), 202)
+        measured = growth([objective.evaluate(state.theta).loss for state in states[2:]])
+        start = Oscillation.of(*states[2:4])
+        found = growth([row["loss"] for _, row in predicted(objective, start, 200, momentum=beta)])
+        assert (found > 1) == (measured > 1) == grows
+        if grows:  # below, the losses swing
+            assert found == pytest.approx(measured, rel=1e-3)
+
+
+@pytest.mark.parametrize("substeps", [1, 2, 3])
+def test_without_momentum_a_part_of_a_step_is_that_of_gradient_descent(substeps):
+    """It multiplies the half-step by a power of |lr s - 1|, and turns it by a part of the whole turn."""
+    objective, start, part = Losses(valley), Oscillation(vector(0.1, -0.3), vector(0.2, 0.05)), 1 / substeps
+    centre, half_step = start.centre, start.half_step
+    for _ in range(substeps):
+        a, b = (objective.gradient(centre + sign * half_step) for sign in (1, -1))
+        length = half_step.norm()
+        unit, image = half_step / length, (a - b) / (2 * length)
+        factor = LR * unit @ image - 1
+        target = (LR * image - unit) / factor
+        centre = centre - part * LR * (a + b) / 2
+        half_step = length * factor.abs() ** part * ((1 - part) * unit + part * target)
+    _, (at, _) = predicted(objective, start, 1, substeps=substeps)
+    np.testing.assert_allclose(at.centre, centre, rtol=1e-12)
+    np.testing.assert_allclose(at.half_step, half_step, rtol=1e-12)
+
+
+def test_with_momentum_and_small_steps_the_centre_is_gradient_flow_with_rescaled_time(rng, hessian):
+    """With time lr / (1 - beta) a step. At rest at first, it falls behind by what the velocity takes to grow."""
+    beta, start = 0.8, torch.from_numpy(rng.standard_normal(4))
+
+    def error(lr: float) -> float:
+        optimizer = Momentum(lr, momentum=beta)
+        objective = quadratic(hessian)
+        first = State(start, buffers={"velocity": objective.gradient(start) / (1 - beta)})
+        pair = first, optimizer.step(first, objective.gradient(start))
+        steps = round(0.4 / optimizer.time_per_step)
+        at, _ = predicted(objective, Oscillation.of(*pair), steps, lr, 2, momentum=beta)[-1]
+        time = (steps + 0.5) * optimizer.time_per_step
+        return float(np.linalg.norm(at.centre.numpy() - expm(-hessian * time) @ start.numpy()))
+
+    errors = [error(lr) for lr in (0.0008, 0.0004, 0.0002)]
+    assert errors[0] / errors[1] == pytest.approx(2, rel=0.1)
+    assert errors[1] / errors[2] == pytest.approx(2, rel=0.05)
+    assert errors[2] < 0.01
+
+
+@pytest.mark.parametrize("beta", [0.5, 0.9])
+def test_with_momentum_it_settles_at_the_threshold_with_the_amplitude_of_theory(beta):
+    """In a valley as above, made for the threshold of momentum: the amplitude at rest has no beta in it.
+
+    The valley sharpens slowly: where it does so faster than friction damps the swing between amplitude and sharpness,
+    neither the heavy ball nor its model comes to rest.
+    """
+    rest, threshold = 0.02, Momentum(LR, momentum=beta).stability_threshold
+
+    def losses(theta: Tensor) -> Tensor:
+        x, y = theta
+        return ((threshold + y) * x**2 / 2 + STIFF * (y - rest) ** 2 / 2)[None]
+
+    half_step = vector(0.1, 0.0)
+    start = Oscillation(vector(0.0, -0.02), half_step, vector(0.0, 0.0), -2 / LR * half_step)
+    at, row = predicted(Losses(losses), start, 1000, momentum=beta)[-1]
+    assert row["sharpness"] == pytest.approx(threshold, rel=1e-5)
+    assert at.amplitude == pytest.approx(math.sqrt(2 * STIFF * rest), rel=1e-3)
+    np.testing.assert_allclose(at.centre, [0, 0], atol=1e-3)
+
+
+class Several(Losses):
+    """Losses of which some can be taken alone."""
+
+    def __len__(self) -> int:
+        return len(self.losses_at(torch.zeros(2, dtype=torch.float64)))
+
+    def subset(self, members: Tensor) -> "Several":
+        return Several(lambda theta: self.losses_at(theta)[members])
+
+
+def test_examples_at_the_centre_move_it_and_leave_the_oscillation_to_the_others():
+    """On a quadratic the mean gradient over both sides is that at the centre anyway: the centre goes as it does."""
+    sharpness = vector(8.0, 20.0, 26.0)
+    objective = Several(lambda theta: sharpness * theta[0] ** 2 / 2 + theta[1] ** 2 / 2)
+    start, left_out = Oscillation(vector(0.3, 0.2), vector(0.5, 0)), torch.tensor([False, False, True])
+    with_all = predicted(objective, start, 5)
+    without = list(islice(edge_flow(objective, GradientDescent(LR), start, {}, at_centre=left_out), 6))
+    driving = (8.0 + 20.0) / 3
+    for step, ((at, row), (usual, _)) in enumerate(zip(without, with_all, strict=True)):
+        np.testing.assert_allclose(at.centre, usual.centre, rtol=1e-12)
+        assert row["oscillation"] == pytest.approx(0.5 * abs(LR * driving - 1) ** step)
+        losses = objective.losses_at(at.centre + at.half_step) + objective.losses_at(at.centre - at.half_step)
+        assert row["loss"] == pytest.approx(losses.mean().item() / 2)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 0.9])
+def test_what_alternates_is_what_is_left_without_the_way_of_the_centre(beta):
+    """Down an even slope nothing does. On a mode at the threshold all does, whose step goes from one side to the other.
+
+    Without momentum there is no velocity to tell the two apart, and the half-step is as it was.
+    """
+    optimizer = Momentum(LR, momentum=beta)
+    slope = Losses(lambda theta: (3 * theta[0] - theta[1])[None])
+    (*_, first, second) = walk(optimizer, slope, vector(1.0, 2.0), 300)
+    found = Oscillation.of(first, second)
+    if beta == 0:
+        first, second = (State(state.theta) for state in (first, second))
+        found = Oscillation.of(first, second)
+        assert torch.equal(found.alternating(LR).half_step, found.half_step)
+    else:
+        assert found.alternating(LR).amplitude < 1e-9 < 0.1 < found.amplitude
+    half_step = vector(0.5, -0.2)
+    mode = Oscillation(vector(1.0, 2.0), half_step, vector(0.0, 0.0), -2 / LR * half_step)
+    assert torch.equal(mode.alternating(LR).half_step, half_step)
+
+
+def test_it_has_a_model_of_gradient_descent_and_of_the_heavy_ball_alone():
+    names = ("gd", "momentum", "nesterov", "sgd", "adam")
+    models = {name for name in names if has_model(build_optimizer(OptimizerParams(name=name)))}
+    assert models == {"gd", "momentum"}
+
+
+@pytest.mark.parametrize("optimizer", [GradientDescent(0.05, 0.2), Momentum(0.05, 0.2, 0.6)])
+def test_a_prediction_is_of_the_optimizer_it_is_given(optimizer):
+    objective = Losses(curved)
+    pair = walk(optimizer, objective, vector(0.4, -0.3, 0.2), 4)[3:]
+    rows = predicted_records(objective, optimizer, pair, {"all": torch.tensor([True])}, 4, 2, "")
+    beta = getattr(optimizer, "momentum", 0.0)
+    start = Oscillation.of(*pair).alternating(0.05)
+    found = predicted(objective, start, 3, 0.05, weight_decay=0.2, momentum=beta)
+    assert [row["loss_all"] for row in rows] == pytest.approx([row["loss"] for _, row in found])
+    assert [row["step"] for row in rows] == [3, 4, 5, 6]
+    assert [row["time"] for row in rows] == pytest.approx([(i + 0.5) * optimizer.time_per_step for i in range(4)])
+
+
+def test_there_is_one_record_without_losses_where_it_diverges_and_where_there_is_no_model():
+    objective = Losses(lambda theta: theta**4)
+    adam = build_optimizer(OptimizerParams(name="adam", lr=0.1))
+    for optimizer in (GradientDescent(0.1), adam):
+        pair = walk(optimizer, objective, vector(30.0), 1)
+        assert predicted_records(objective, optimizer, pair, {}, 50, 2, "") == [{"step": 0, "time": 0.0}]

@@ -29,7 +29,7 @@ def test_every_model_begins_at_the_start_and_says_what_each_of_its_steps_cost(na
 
 def test_edge_flow_is_as_it_is_by_itself():
     problem = problem_of(walls((1.0, 0.5)), [0.0, -0.1, 0.0], [0.1, 0.0, 0.0], substeps=3, weight_decay=0.2)
-    alone = edge_flow(problem.objective.unmetered, problem.optimizer.lr, problem.start, {}, 3, 0.2)
+    alone = edge_flow(problem.objective.unmetered, problem.optimizer, problem.start, {}, 3)
     for (centre, row), (at, expected) in islice(zip(predict("edge_flow", problem), alone, strict=False), 5):
         assert centre.tolist() == at.centre.tolist()
         assert {key: value for key, value in row.items() if key != "gradients"} == expected

@@ -2,7 +2,10 @@
 
 import io
 import json
+import math
 import os
+import shutil
+import uuid
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -13,13 +16,41 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from edgewise.errors import EdgewiseError
+from edgewise.errors import EdgewiseError, ParameterError
 
 Array = npt.NDArray[Any]
 Row = dict[str, float]
 
+#: How the name of a file ends while it is written, and of a folder of checkpoints. DVC sees neither, whatever became of
+#: the process.
+UNFINISHED, PUBLISHING = ".writing", ".publishing"
+
+#: Columns of records that have no number in some rows; all others have one in every row.
+MAY_LACK = (
+    "secant_sharpness",
+    "oscillation",
+    "sharpness",
+    "distance",
+    "covered",
+    "flow_distance",
+    "flow_travelled",
+    "centroid_correlation",
+    "centroid_correlation_low",
+    "centroid_correlation_high",
+)
+
 #: What numpy raises for a file that is no .npz, or is a damaged one, depending on where the damage is.
-UNREADABLE_NPZ = (OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, zlib.error, zipfile.BadZipFile)
+UNREADABLE_NPZ = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    TypeError,
+    RuntimeError,
+    MemoryError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 
 
 def pack(arrays: dict[str, Array], about: dict[str, Any]) -> bytes:
@@ -52,16 +83,53 @@ def unpack(content: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
         raise EdgewiseError("not a file of edgewise, or a damaged one") from error
 
 
+def require_memory(name: str, value: object, needed: int) -> None:
+    """Raise a `ParameterError` of the parameter `name` if this machine does not have so many bytes of memory."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise ParameterError(
+            name, value, f"needs {needed / 1e9:.1f} GB of memory or more; this machine has {there / 1e9:.1f}"
+        )
+
+
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".writing")
-    beside.write_bytes(content)
-    os.replace(beside, path)
+    """Write a file so that it is there whole or not at all, whoever else writes it at the same time.
+
+    Raises
+    ------
+    EdgewiseError
+        If it cannot be written; what was there stays.
+    """
+    beside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{UNFINISHED}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        free = f" and {shutil.disk_usage(path.parent).free:,} are free" if path.parent.is_dir() else ""
+        raise EdgewiseError(
+            f"{path}: cannot be written ({error.strerror}); {len(content):,} bytes are needed{free}"
+        ) from error
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, float | str]]) -> None:
-    """Write records as CSV, one row each, every digit of each number; nan is an empty field."""
+    """Write records as CSV, one row each, every digit of each number; nan is an empty field.
+
+    Raises
+    ------
+    EdgewiseError
+        If a number is not finite, but for nan in the columns `MAY_LACK`; nothing is written.
+    """
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, float) and not math.isfinite(value) and not (name in MAY_LACK and value != value):
+                about = ", ".join(f"{key} {row[key]}" for key in ("step", "iterate", "alpha") if key in row)
+                raise EdgewiseError(f"{path}: {name} is {value} at {about}: a measurement that is not a finite number")
     _write_csv(path, pd.DataFrame(rows), index=False)
 
 

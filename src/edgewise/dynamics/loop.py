@@ -42,7 +42,7 @@ def train(objective: Objective, optimizer: Optimizer, state: State, groups: Mapp
     Raises
     ------
     DivergenceError
-        When the loss or the gradient is no longer finite.
+        When the loss or the gradient is not, or no longer, finite.
 
     Notes
     -----
@@ -51,6 +51,8 @@ def train(objective: Objective, optimizer: Optimizer, state: State, groups: Mapp
     """
     secant = oscillation = math.nan
     here = objective.evaluate(state.theta)
+    if state.step == 0 and not math.isfinite(here.loss):
+        raise DivergenceError("model.init_scale: the loss is not finite before the first step; must be smaller")
     while True:
         if not (math.isfinite(here.loss) and bool(here.gradient.isfinite().all())):
             raise DivergenceError(f"optimizer.lr: was {optimizer.lr:g}; must be smaller: diverged at step {state.step}")
@@ -103,25 +105,29 @@ def run(
     """
     threshold = optimizer.stability_threshold
     recorded, before = len(journal.rows), None
-    with tqdm(total=total, initial=max(0, recorded - 1), desc=label, unit="step", disable=None) as progress:
-        for step in train(objective, optimizer, journal.state, groups):
-            is_checkpoint = due(journal.steps_since_start(step.state))
-            if journal.is_new(step.state):
-                journal.record(step.row | measure(step, is_checkpoint))
-                progress.update(len(journal.rows) > 1)
-                progress.set_postfix({"κ/threshold": f"{step.row['secant_sharpness'] / threshold:.3f}"})
-            done = step.state.step >= last_step or stop()
-            if done and keep_last_two:
-                for state in (before, step.state):
-                    if state is not None:
-                        journal.checkpoint(state)
-            if is_checkpoint:
-                journal.checkpoint(step.state)
-            if is_checkpoint or done:
-                journal.snapshot(step.state)
-            if done:
-                return
-            before = step.state
+    try:
+        with tqdm(total=total, initial=max(0, recorded - 1), desc=label, unit="step", disable=None) as progress:
+            for step in train(objective, optimizer, journal.state, groups):
+                is_checkpoint = due(journal.steps_since_start(step.state))
+                if journal.is_new(step.state):
+                    journal.record(step.row | measure(step, is_checkpoint))
+                    progress.update(len(journal.rows) > 1)
+                    progress.set_postfix({"κ/threshold": f"{step.row['secant_sharpness'] / threshold:.3f}"})
+                done = step.state.step >= last_step or stop()
+                if done and keep_last_two:
+                    for state in (before, step.state):
+                        if state is not None:
+                            journal.checkpoint(state)
+                if is_checkpoint:
+                    journal.checkpoint(step.state)
+                if is_checkpoint or done:
+                    journal.snapshot(step.state)
+                if done:
+                    return
+                before = step.state
+    except KeyboardInterrupt as stopped:
+        stopped.add_note(f"{journal.folder}: at step {journal.state.step}; the same command goes on from there")
+        raise
 
 
 def run_to_edge(

@@ -35,17 +35,22 @@ def differences(one: Recorded, other: Recorded) -> dict[str, float]:
     """
     names = {**one.vectors, **other.vectors}
     vectors = [_difference(one.vectors.get(name), other.vectors.get(name)) for name in names]
-    losses = [name for name in one.steps.index if str(name).startswith("loss")]
     norms, probes = (
         [str(name) for name in one.hessian if str(name).startswith(f"gradient_{kind}_")] for kind in ("norm", "probe")
     )
     lengths = other.hessian[norms].to_numpy()
     return {
         "parameters": float(np.max(vectors)),
-        "losses": _relative(one.steps[losses].to_numpy(float), other.steps[losses].to_numpy(float)),
+        "losses": difference_of_losses(one.steps, other.steps),
         "gradient_norms": _relative(one.hessian[norms].to_numpy(), lengths),
         "gradient_directions": _relative(one.hessian[probes].to_numpy(), other.hessian[probes].to_numpy(), lengths),
     }
+
+
+def difference_of_losses(one: pd.Series, other: pd.Series) -> float:
+    """Largest relative difference of the losses in two records of a step; nan where one of them is nan."""
+    losses = [name for name in one.index if str(name).startswith("loss")]
+    return _relative(one[losses].to_numpy(float), other[losses].to_numpy(float))
 
 
 def _difference(one: Array | None, other: Array | None) -> float:

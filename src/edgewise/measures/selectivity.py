@@ -107,5 +107,10 @@ def permutation_null(
 
 
 def permutation_p_value(value: float, null: Array) -> float:
-    """One-sided p-value of `value` among draws [m] from its null distribution; the value itself counts as a draw."""
+    """One-sided p-value of `value` among draws [m] from its null distribution; the value itself counts as a draw.
+
+    What is not a number has the p-value nan: it is never significant.
+    """
+    if not (np.isfinite(value) and np.isfinite(null).all()):
+        return float("nan")
     return float((1 + np.count_nonzero(null >= value)) / (1 + len(null)))

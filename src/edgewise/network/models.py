@@ -21,12 +21,17 @@ does not change the function, only how fast training turns them.
 
 import importlib
 import math
+import pickle
+import random
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, grad, jvp
 from torch.nn import functional as F
 
+from edgewise.data.files import require_memory
 from edgewise.errors import ParameterError
 from edgewise.params import ModelParams
 
@@ -39,15 +44,25 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+#: What training keeps of each parameter, at the least: ten vectors in single precision.
+BYTES_PER_PARAMETER = 40
+
+
 def build_model(params: ModelParams, input_shape: tuple[int, ...], outputs: int = 2) -> nn.Module:
-    """The network that `params` names, for inputs of shape [C, H, W]; not yet initialised (see `initial_theta`).
+    """The network that `params` names, for inputs of shape [C, H, W] or [d]; not yet initialised (see `initial_theta`).
 
     Raises
     ------
     ParameterError
         Names model.name, if the images are too small for the network, or a network of your own cannot be used.
     """
+    if params.name in ("cnn", "resnet") and len(input_shape) != 3:
+        allowed = f"needs images, these are rows of {math.prod(input_shape)} numbers: use mlp"
+        raise ParameterError("model.name", params.name, allowed)
     if params.name in MODELS:
+        with torch.device("meta"):
+            sizes = [parameter.numel() for parameter in MODELS[params.name](params, input_shape, outputs).parameters()]
+        require_memory("model.width", params.width, BYTES_PER_PARAMETER * sum(sizes))
         return MODELS[params.name](params, input_shape, outputs)
     return _your_own(params.name, input_shape, outputs)
 
@@ -188,25 +203,116 @@ def _your_own(name: str, input_shape: tuple[int, ...], outputs: int) -> nn.Modul
 def _fault(model: nn.Module, input_shape: tuple[int, ...], outputs: int) -> str | None:
     """The reason why a network cannot be used; None if there is none.
 
-    It must have parameters and the right number of outputs, and the outputs for an image must be a function of theta
-    and that image alone. This is tried on two random images.
+    Its outputs for an image must be a function of theta and that image alone, its parameters real and all trained, and
+    one gradient, one Hessian-vector product and one forward-mode product must be there and be right.
     """
-    if not any(parameter.numel() for parameter in model.parameters()):
+    if isinstance(model, torch.jit.ScriptModule):
+        return "is TorchScript, which has no forward-mode derivatives: give the module that was scripted"
+    parameters = dict(model.named_parameters())
+    if not any(parameter.numel() for parameter in parameters.values()):
         return "has no parameters to train"
-    before = {key: buffer.clone() for key, buffer in model.named_buffers()}
-    images = torch.randn((2, *input_shape), generator=torch.Generator().manual_seed(0))
-    images[1] *= 3  # so that statistics over both images differ from those of either one
+    if unusable := [name for name, parameter in parameters.items() if not parameter.dtype.is_floating_point]:
+        return f"has parameters that are not real numbers: {', '.join(unusable)}"
+    if frozen := [name for name, parameter in parameters.items() if not parameter.requires_grad]:
+        return f"has parameters with requires_grad=False: {', '.join(frozen)}; all parameters are trained"
+    images = torch.randn((16, *input_shape), generator=torch.Generator().manual_seed(0))
+    images[1] *= 3  # so that statistics over all images differ from those of any one
+    return _not_a_function(model, images, outputs) or _without_derivatives(model, images)
+
+
+def _not_a_function(model: nn.Module, images: Tensor, outputs: int) -> str | None:
+    """Why the outputs are not a function of theta and the image; None if they are, as far as a few passes show."""
+    buffers = {key: buffer.clone() for key, buffer in model.named_buffers()}
+    attributes = _attributes(model)
+    generators = _generators()
     with torch.no_grad():
         first, second = model(images), model(images)
-        updated = [key for key, buffer in model.named_buffers() if not torch.equal(buffer, before[key])]
-        if updated:
+        if updated := [key for key, buffer in model.named_buffers() if not torch.equal(buffer, buffers[key])]:
             return f"has buffers that change in training (batch normalisation?): {', '.join(updated)}"
-        if first.shape != (2, outputs):
-            return f"gives outputs of shape {tuple(first.shape)} for two images; must be {(2, outputs)}"
-        if not torch.equal(first, second):
+        if first.shape != (len(images), outputs):
+            wanted = (len(images), outputs)
+            return f"gives outputs of shape {tuple(first.shape)} for {len(images)} images; must be {wanted}"
+        if not torch.equal(first, second) or _generators() != generators:
             return "does not give the same outputs for the same images twice (dropout?)"
+        if kept := [key for key, value in _attributes(model).items() if attributes.get(key) != value]:
+            return f"keeps something from one pass to the next: {', '.join(kept)}"
         if not torch.allclose(first, torch.cat([model(image[None]) for image in images]), rtol=1e-3, atol=1e-5):
             return "gives outputs for an image that depend on the others (batch normalisation?)"
+    return None
+
+
+def _generators() -> tuple[bytes, str, str]:
+    """The states of the generators that a network may draw from: however rarely a draw tells, it moves one of them."""
+    return torch.get_rng_state().numpy().tobytes(), repr(np.random.get_state()), repr(random.getstate())  # noqa: NPY002
+
+
+def _attributes(model: nn.Module) -> dict[str, bytes]:
+    """What the modules hold beside their parameters, buffers and modules, by name."""
+
+    def content(value: object) -> bytes:
+        try:
+            return pickle.dumps(value)
+        except Exception:  # others' objects may raise anything
+            return repr(value).encode()
+
+    own = set(vars(nn.Module()))
+    return {
+        f"{name}.{key}".lstrip("."): content(value)
+        for name, module in model.named_modules()
+        for key, value in vars(module).items()
+        if key not in own
+    }
+
+
+def _without_derivatives(model: nn.Module, images: Tensor) -> str | None:
+    """Which derivative of the outputs is missing or wrong; None if all are right.
+
+    The gradient is compared with a difference of outputs, parameter by parameter: where a part of the network is
+    detached, or has the gradient 0 by its nature, the outputs change and the gradient does not say so.
+    """
+    named = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    generator = torch.Generator().manual_seed(1)
+    # Not where the network begins, which may be 0 and so has no gradient.
+    at = {
+        name: torch.randn(value.shape, generator=generator).to(value) / math.sqrt(max(1, value.shape[1:].numel()))
+        for name, value in named.items()
+    }
+    towards = {name: torch.randn(value.shape, generator=generator).to(value) for name, value in named.items()}
+
+    def squares(theta: dict[str, Tensor]) -> Tensor:
+        total: Tensor = functional_call(model, theta, (images,)).double().square().sum()
+        return total
+
+    tried = "gradient"
+    try:
+        gradients = grad(squares)(at)
+        tried = "forward-mode product"
+        slope = jvp(squares, (at,), (towards,))[1].item()
+        tried = "Hessian-vector product"
+        leaves = {name: value.clone().requires_grad_() for name, value in at.items()}
+        first = torch.autograd.grad(squares(leaves), list(leaves.values()), create_graph=True, materialize_grads=True)
+        along = torch.stack([(one * towards[name]).sum() for name, one in zip(leaves, first, strict=True)]).sum()
+        torch.autograd.grad(along, list(leaves.values()), allow_unused=True)
+    except Exception as error:  # the user's code may raise anything
+        return f"has no {tried}: {' '.join(str(error).split())[:200]}"
+
+    expected = {name: (gradients[name] * towards[name]).sum().item() for name in at}
+    wrong = []
+    for name, direction in towards.items():
+        length = 3e-3 * max(at[name].norm().item(), 1e-3) / max(direction.norm().item(), 1e-12)
+        ahead, behind = (squares({**at, name: at[name] + sign * length * direction}).item() for sign in (1, -1))
+        difference = (ahead - behind) / (2 * length)
+        # Of rounding, and of kinks: they tell in parameters that hardly matter.
+        noise = 2e-6 * abs(ahead) / length + 1e-2 * max(map(abs, expected.values()))
+        allowed = 0.1 * max(abs(difference), abs(expected[name])) + noise
+        if not gradients[name].any() or abs(difference - expected[name]) > allowed:
+            wrong.append(name)
+    if wrong:
+        return (
+            f"has no, or not the right, gradient by {', '.join(wrong)} (unused, detach, no_grad, or a step function?)"
+        )
+    if abs(slope - sum(expected.values())) > 1e-2 * sum(map(abs, expected.values())):
+        return "has a forward-mode product that is not that of its gradient"
     return None
 
 

@@ -71,11 +71,30 @@ def draw_curves(
 
 
 def set_vertical_range(panel: Axes, means: Array, bands: Array, *, log: bool, bounds: tuple[float, float]) -> None:
-    """Show the values of curves or points whole, and the bands up to a third of the curves' span beyond them."""
+    """Give a panel its `vertical_range`, if there is anything to show."""
+    if (shown := vertical_range(means, bands, log=log, bounds=bounds)) is not None:
+        panel.set_ylim(*shown)
+        if log:
+            plain_log_ticks(panel.yaxis)
+
+
+def vertical_range(means: Array, bands: Array, *, log: bool, bounds: tuple[float, float]) -> tuple[float, float] | None:
+    """The range that shows the values of curves or points whole, and the bands up to a third of their span beyond.
+
+    Parameters
+    ----------
+    means, bands : finite values of curves or points, and of the ends of their intervals
+    log : whether the axis is logarithmic; values that are not positive are then left out
+    bounds : least and largest value that the quantity can have
+
+    Returns
+    -------
+    The lowest and the highest value shown, or None if there is nothing to show.
+    """
     if log:
         means, bands = np.log10(means[means > 0]), np.log10(bands[bands > 0])
     if not len(means):
-        return
+        return None
     low, high = means.min(), means.max()
     span = high - low if high > low else max(abs(high), 1.0) * 0.5
     low_end = max(min(low, bands.min(initial=low)), low - span / 3) - 0.05 * span
@@ -83,10 +102,8 @@ def set_vertical_range(panel: Axes, means: Array, bands: Array, *, log: bool, bo
     beyond = 0.03 * (high_end - low_end)
     if log:
         high_end = min(high_end, np.log10(bounds[1]) + beyond)
-        panel.set_ylim(10**low_end, 10**high_end)
-        plain_log_ticks(panel.yaxis)
-    else:
-        panel.set_ylim(max(low_end, bounds[0] - beyond), min(high_end, bounds[1] + beyond))
+        return float(10**low_end), float(10**high_end)
+    return float(max(low_end, bounds[0] - beyond)), float(min(high_end, bounds[1] + beyond))
 
 
 def plain_log_ticks(axis: Axis) -> None:

@@ -161,10 +161,14 @@ def kinks(tables: Tables, captions: Captions) -> Figure:
     )
     title = "The curvature between the iterates, and that of the Hessian"
     figure, ((over_time, over_length),) = new_figure((1, 2), title, caption, entries, panel_size=(5.5, 4.0))
-    for name, style in (("secant_sharpness", CurveStyle(BLACK)), ("sharpness", CurveStyle(COLORS["inlier"]))):
+    ratios = {}
+    for name in ("sharpness", "secant_sharpness"):
         since = tables[name][tables[name].index > 0]
-        ratio = since[["baseline", "baseline_low", "baseline_high"]].div(since["stability_threshold"], axis=0)
-        draw_curves(over_time, ratio, {"baseline": style}, robust=True, within=[1])
+        ratios[name] = since[["baseline", "baseline_low", "baseline_high"]].div(since["stability_threshold"], axis=0)
+    draw_curves(over_time, ratios["sharpness"], {"baseline": CurveStyle(COLORS["inlier"])})
+    within = [1, *ratios["sharpness"]["baseline"]]
+    draw_curves(over_time, ratios["secant_sharpness"], {"baseline": CurveStyle(BLACK)}, robust=True, within=within)
+    mark_threshold(over_time, 1, "threshold")
     over_time.set(xlabel=STEPS_LABEL, ylabel="over the threshold", title="along the baseline")
     over_length.set_xscale("log")
     lengths = table[table.index > 0].assign(limit=table["curvature_ratio"].loc[0])
@@ -175,10 +179,7 @@ def kinks(tables: Tables, captions: Captions) -> Figure:
         "curvature_ratio": curvature,
     }
     draw_curves(over_length, lengths, styles, within=[1])
-    mark_step(over_length, 1, "the step itself")
+    mark_step(over_length, 1, "the step")
+    over_length.axhline(1, color=THRESHOLD_COLOR, linewidth=1, zorder=1.5)
     over_length.set(xlabel="length ℓ / r, in half-steps", ylabel="over the threshold", title="over a finite step")
-    low, high = zip(*(panel.get_ylim() for panel in (over_time, over_length)), strict=True)
-    for panel in (over_time, over_length):
-        panel.set_ylim(min(low), max(high))
-        mark_threshold(panel, 1, "threshold")
     return figure

@@ -39,6 +39,11 @@ class Leg:
         return base.with_lr(self.lr_factor * base.lr)
 
 
+def covering(factor: float, params: BranchParams) -> int:
+    """Steps at a factor of the step size that cover the training time of `params.steps` steps of the baseline."""
+    return round(params.steps / factor)
+
+
 def legs(branch: str, params: BranchParams) -> list[Leg]:
     """The parts of a branch, one after the other."""
     last = length(branch, params)
@@ -63,7 +68,7 @@ def leg_before(legs: list[Leg], steps: int) -> Leg:
 def length(branch: str, params: BranchParams) -> int:
     """Steps of a branch: as many as it takes to cover the training time of `params.steps` steps of the baseline."""
     if branch == "exit":
-        return round(params.steps / params.exit_factor)
+        return covering(params.exit_factor, params)
     if branch == "enter":
         return params.enter_step + round(params.steps - params.exit_factor * params.enter_step)
     return params.steps
@@ -77,9 +82,9 @@ def measured_steps(branch: str, params: BranchParams) -> tuple[list[int], list[i
     every, factor = params.checkpoint_every, params.exit_factor
     equal_step = list(range(0, params.steps + 1, every))
     if branch == "exit":
-        return equal_step, _up_to(length(branch, params), every / factor)
+        return equal_step, evenly_spaced(length(branch, params), every / factor)
     if branch == "enter":
-        rest = _up_to(length(branch, params) - params.enter_step, every)
+        rest = evenly_spaced(length(branch, params) - params.enter_step, every)
         return equal_step, [params.enter_step + step for step in rest]
     return equal_step, equal_step
 
@@ -92,12 +97,12 @@ def kept_steps(branch: str, params: BranchParams, last: int) -> set[int]:
     every = params.checkpoint_every
     kept = set(range(0, last + 1, every))
     if branch == "exit":
-        kept |= set(_up_to(last, every / params.exit_factor))
+        kept |= set(evenly_spaced(last, every / params.exit_factor))
     if branch == "enter":
-        kept |= {params.enter_step + step for step in _up_to(last - params.enter_step, every)}
+        kept |= {params.enter_step + step for step in evenly_spaced(last - params.enter_step, every)}
     return kept
 
 
-def _up_to(last: int, spacing: float) -> list[int]:
+def evenly_spaced(last: int, spacing: float) -> list[int]:
     """The multiples of `spacing` up to `last`, rounded."""
     return [step for i in range(int(last / spacing) + 2) if (step := round(i * spacing)) <= last]

@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from edgewise.errors import DivergenceError
 from edgewise.states.optimizers import Optimizer, State
 
 #: A step is repeated with a smaller absolute tolerance if its displacement was overestimated by more than this factor.
@@ -45,7 +46,13 @@ class GradientFlow(Optimizer):
         return math.inf
 
     def step(self, state: State, gradient: Tensor) -> State:
-        """The state after following the flow from `state` for a time of lr; `gradient` [P] is the one at its start."""
+        """The state after following the flow from `state` for a time of lr; `gradient` [P] is the one at its start.
+
+        Raises
+        ------
+        DivergenceError
+            If the integrator cannot keep to the tolerance.
+        """
         from torchdiffeq import odeint
 
         def velocity(time: Tensor, displacement: Tensor) -> Tensor:
@@ -54,15 +61,21 @@ class GradientFlow(Optimizer):
 
         def integrate(expected: float) -> Tensor:
             """The displacement [P] from `state`, with errors relative to its `expected` root mean square."""
-            path: Tensor = odeint(
-                velocity,
-                torch.zeros_like(state.theta),
-                torch.tensor([0.0, self.lr], dtype=torch.float64, device=state.theta.device),
-                method="dopri5",
-                rtol=self.tolerance,
-                atol=self.tolerance * expected,
-                options={"first_step": self.lr, "min_step": SHORTEST * self.lr},
-            )
+            try:
+                path: Tensor = odeint(
+                    velocity,
+                    torch.zeros_like(state.theta),
+                    torch.tensor([0.0, self.lr], dtype=torch.float64, device=state.theta.device),
+                    method="dopri5",
+                    rtol=self.tolerance,
+                    atol=self.tolerance * expected,
+                    options={"first_step": self.lr, "min_step": SHORTEST * self.lr},
+                )
+            except AssertionError as error:  # torchdiffeq's word for substeps that have no length, or no finite end
+                raise DivergenceError(
+                    f"branch.flow_tolerance: was {self.tolerance:g}; gradient flow cannot be followed beyond step"
+                    f" {state.step} to within that: must be larger, or `branches` without flow"
+                ) from error
             return path[-1]
 
         expected = self.lr * _rms(self._decayed(state, gradient))

@@ -2,6 +2,7 @@
 
 A run is written in a working folder, its journal. Killed at any moment, it goes on from its last snapshot and ends with
 the same bytes. When it is complete, the checkpoints that are wanted of it are published: linked into their final place.
+A journal that is damaged is refused and not begun anew: what is left of a long run may be worth restoring.
 The journal of a branch stays, and goes on from there when more steps are wanted.
 """
 
@@ -9,15 +10,17 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from edgewise.data.files import Row, pack, unpack, write_atomically
+from edgewise.data.files import PUBLISHING, Row, pack, unpack, write_atomically
 from edgewise.errors import EdgewiseError
 from edgewise.network.ranks import leads
 from edgewise.states.branches import Leg
@@ -38,11 +41,25 @@ class Manifest:
     """
 
     steps: Mapping[str, Sequence[int]]
-    legs: Sequence[Leg] = ()
+    legs: Sequence[Leg]
 
     def all_steps(self) -> list[int]:
         """Every step of which there is a checkpoint, in order."""
         return sorted({step for some in self.steps.values() for step in some})
+
+    def every(self, count: int) -> list[int]:
+        """Of the steps for each purpose every so many and the last, in order."""
+        return sorted({step for some in self.steps.values() for step in (*some[::count], some[-1])})
+
+    def is_sound(self) -> bool:
+        """Whether there are steps for every purpose, and the parts of the branch reach to the last of them."""
+        if not self.steps or not all(self.steps.values()):
+            return False
+        steps, ends = self.all_steps(), [leg.end for leg in self.legs]
+        return ends == sorted(set(ends)) and (not ends or ends[-1] >= steps[-1] - steps[0])
+
+
+_MANIFEST = TypeAdapter(Manifest)
 
 
 class Journal:
@@ -59,16 +76,22 @@ class Journal:
     state : where the run goes on from
     rows : the records of all steps up to and including that of `state`; empty for a new run
     memory : vectors that must survive an interruption for the result to be the same
+
+    Raises
+    ------
+    EdgewiseError
+        If the folder holds a journal that is damaged, or lacks a checkpoint.
     """
 
     def __init__(self, folder: Path, fingerprint: str, initial: State) -> None:
         self.folder, self.fingerprint = folder, fingerprint
+        self._snapshot = folder / "snapshot.npz"
         self.state = initial
         self.rows: list[Row] = []
         self.memory: dict[str, Tensor] = {}
         self._digests: dict[int, str] = {}  # of the checkpoints, by step
         if not self._take_up() and leads():
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.discard()
             self.folder.mkdir(parents=True)
 
     def is_new(self, state: State) -> bool:
@@ -93,7 +116,7 @@ class Journal:
         arrays["rows"] = np.array([list(row.values()) for row in self.rows])
         kept = {str(step): digest for step, digest in self._digests.items() if step <= state.step}
         about |= {"fingerprint": self.fingerprint, "columns": list(self.rows[0]), "checkpoints": kept}
-        write_atomically(self.folder / "snapshot.npz", pack(arrays, about))
+        write_atomically(self._snapshot, pack(arrays, about))
 
     def checkpoint(self, state: State) -> None:
         """Keep `state`."""
@@ -114,7 +137,7 @@ class Journal:
         """Link the checkpoints that the manifest names into `folder`, in place of what was there, and add it."""
         if not leads():
             return
-        beside = folder.with_name(folder.name + ".publishing")
+        beside = folder.with_name(folder.name + PUBLISHING)
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         for step in manifest.all_steps():
@@ -129,23 +152,31 @@ class Journal:
 
     def discard(self) -> None:
         """Remove the working folder of a run that will not go on."""
-        if leads():
+        if not leads():
+            return
+        self._snapshot.unlink(missing_ok=True)  # first: without it, what a killed process leaves is no journal
+        if self.folder.exists():
             shutil.rmtree(self.folder)
 
     def _take_up(self) -> bool:
-        """Go on from the snapshot, if there is a sound one of the same fingerprint, with all checkpoints before it.
+        """Go on from the snapshot, if there is one of the same fingerprint, with all checkpoints before it.
 
         A checkpoint must be as it was written: what is published is the same file, and may have been damaged there.
         """
+        if not self._snapshot.exists():
+            return False
         try:
-            arrays, about = unpack((self.folder / "snapshot.npz").read_bytes())
-            if about.get("fingerprint") != self.fingerprint:
+            arrays, about = unpack(self._snapshot.read_bytes())
+            if about["fingerprint"] != self.fingerprint:
+                print(f"{self.folder}: of other parameters, data or code; begun anew", file=sys.stderr)
                 return False
             digests = {int(step): digest for step, digest in about["checkpoints"].items()}
-            if any(_digest((self.folder / _file_of(step)).read_bytes()) != digest for step, digest in digests.items()):
-                return False
-        except (OSError, EdgewiseError):  # the folder was being removed, or is damaged
-            return False
+        except (OSError, EdgewiseError, KeyError) as error:
+            raise self._damaged(self._snapshot) from error
+        for step, digest in digests.items():
+            path = self.folder / _file_of(step)
+            if not path.is_file() or _digest(path.read_bytes()) != digest:
+                raise self._damaged(path)
         self._digests = digests
         like = self.state.theta
         self.state = _state_from_arrays(arrays, about, like)
@@ -161,6 +192,9 @@ class Journal:
         }
         return True
 
+    def _damaged(self, path: Path) -> EdgewiseError:
+        return EdgewiseError(f"{path}: missing or damaged; restore it, or remove {self.folder} to train the run anew")
+
 
 def manifest_of(folder: Path) -> Manifest:
     """What is known of a complete run.
@@ -171,16 +205,15 @@ def manifest_of(folder: Path) -> Manifest:
         If the run is not complete, or one of its checkpoints is missing.
     """
     path = folder / MANIFEST
+    damaged = EdgewiseError(f"{path}: damaged; `dvc repro --force` makes it again")
     try:
-        content = json.loads(path.read_text())
-        steps = {kind: [int(step) for step in some] for kind, some in content["steps"].items()}
-        manifest = Manifest(steps, [Leg(**leg) for leg in content["legs"]])
-        if not all(steps.values()) or not steps or not all(isinstance(leg.end, int) for leg in manifest.legs):
-            raise ValueError("no steps")
+        manifest = _MANIFEST.validate_json(path.read_bytes(), strict=True)
     except OSError as error:
         raise EdgewiseError(f"{folder}: holds no checkpoints of a complete run; `dvc repro` makes them") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EdgewiseError(f"{path}: damaged; `dvc repro --force` makes it again") from error
+    except ValidationError as error:
+        raise damaged from error
+    if not manifest.is_sound():
+        raise damaged
     for step in manifest.all_steps():
         checkpoint_at(folder, step)
     return manifest
@@ -200,7 +233,7 @@ def checkpoint_at(folder: Path, step: int) -> Path:
         If there is none.
     """
     path = folder / _file_of(step)
-    if not path.exists():
+    if not path.is_file():
         raise EdgewiseError(f"{path}: the checkpoint is missing; `dvc repro --force` makes it again")
     return path
 
@@ -229,7 +262,7 @@ def load_state(path: Path, like: Tensor) -> State:
     try:
         arrays, about = unpack(path.read_bytes())
         state = _state_from_arrays(arrays, about, like)
-    except (EdgewiseError, KeyError) as error:
+    except (OSError, EdgewiseError, KeyError) as error:
         raise EdgewiseError(f"{path}: not a checkpoint, or a damaged one: {error}") from error
     if state.theta.shape != like.shape:
         raise EdgewiseError(f"{path}: has {len(state.theta)} parameters; the network has {len(like)}")

@@ -9,10 +9,17 @@ import sys
 from collections.abc import Sequence
 
 from edgewise.errors import EdgewiseError
-from edgewise.study import claims_table, edges_table, engine, models_table
+from edgewise.study import claims_table, conduct, edges_table, engine, models_table, report
 
 #: What adds each subcommand, in the order of the help.
-COMMANDS = (engine.add_command, claims_table.add_command, edges_table.add_command, models_table.add_command)
+COMMANDS = (
+    engine.add_command,
+    claims_table.add_command,
+    edges_table.add_command,
+    models_table.add_command,
+    conduct.add_command,
+    report.add_command,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

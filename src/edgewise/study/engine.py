@@ -131,7 +131,7 @@ def add_command(commands: "Commands") -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--jobs",
-        type=_count,
+        type=positive_count,
         metavar="N",
         help="stages at a time; by default the cores divided by compute.threads and compute.ranks",
     )
@@ -139,12 +139,17 @@ def add_command(commands: "Commands") -> None:
         "--scheduler", metavar="ADDRESS", help="of a Dask cluster on a file system that all its machines share"
     )
     parser.add_argument(
-        "--jobs-per-gpu", type=_count, default=1, metavar="N", help="computing stages at a time on each GPU (default 1)"
+        "--jobs-per-gpu",
+        type=positive_count,
+        default=1,
+        metavar="N",
+        help="computing stages at a time on each GPU (default 1)",
     )
     parser.set_defaults(run=lambda options: reproduce(options.jobs, options.scheduler, options.jobs_per_gpu))
 
 
-def _count(text: str) -> int:
+def positive_count(text: str) -> int:
+    """What an option says that must be a whole number from 1."""
     if not re.fullmatch(r"[1-9]\d*", text):
         raise argparse.ArgumentTypeError(f"was {text!r}; must be a whole number from 1")
     return int(text)

@@ -1,6 +1,8 @@
-"""What is read of several revisions of the repository, and written side by side."""
+"""What is read of revisions of the repository, and written side by side."""
 
-from typing import TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
@@ -12,7 +14,71 @@ from edgewise.errors import EdgewiseError
 #: The name that DVC has for the working tree.
 WORKSPACE = "workspace"
 
+#: Where a run's parameters are, and what its stages read and left.
+PARAMS, LOCK = "params.yaml", "dvc.lock"
+
 Content = TypeVar("Content", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One revision of the repository around the working directory.
+
+    Attributes
+    ----------
+    name : whatever git knows, the name of a DVC experiment, or `workspace`
+    """
+
+    name: str
+    _files: Any = field(repr=False)
+
+    @classmethod
+    def open(cls, name: str) -> "Revision":
+        """Find a revision.
+
+        Raises
+        ------
+        EdgewiseError
+            If the working directory is in no repository, or the revision is unknown.
+        """
+        try:
+            files = DVCFileSystem(rev=None if name == WORKSPACE else name)
+            files.info("/")  # only now does DVC look
+        except (DvcException, SCMError) as error:
+            raise EdgewiseError(
+                f"{name}: cannot be read ({' '.join(str(error).split())}); `dvc exp list` names them"
+            ) from error
+        return cls(name, files)
+
+    @property
+    def commit(self) -> str:
+        """The hash of the commit, empty for the working tree."""
+        return "" if self.name == WORKSPACE else str(self._files.repo.get_rev())
+
+    def read(self, path: str) -> bytes:
+        """The bytes of a file.
+
+        Raises
+        ------
+        EdgewiseError
+            If the revision has no such file.
+        """
+        try:
+            content: bytes = self._files.read_bytes(f"/{path}")
+        except FileNotFoundError as error:
+            raise EdgewiseError(
+                f"{self.name}: has no {path}; `dvc repro` makes it (`dvc exp show` lists the experiments)"
+            ) from error
+        return content
+
+    def read_folder(self, path: str, suffix: str) -> Mapping[str, bytes]:
+        """The files of a folder that end in `suffix`, by their names without it, in order; none without the folder."""
+        try:
+            found = self._files.ls(f"/{path}", detail=False)
+        except FileNotFoundError:
+            return {}
+        names = sorted(str(file).rpartition("/")[2] for file in found)
+        return {name.removesuffix(suffix): self.read(f"{path}/{name}") for name in names if name.endswith(suffix)}
 
 
 def read_metrics(revision: str, path: str, content: type[Content]) -> Content:
@@ -29,16 +95,7 @@ def read_metrics(revision: str, path: str, content: type[Content]) -> Content:
     EdgewiseError
         If the revision is unknown, or its file is missing or damaged.
     """
-    try:
-        files = DVCFileSystem(rev=None if revision == WORKSPACE else revision)
-        found = files.read_bytes(f"/{path}")
-    except FileNotFoundError as error:
-        raise EdgewiseError(
-            f"{revision}: has no {path}; `dvc repro` makes it (`dvc exp show` lists the experiments)"
-        ) from error
-    except (DvcException, SCMError) as error:
-        said = " ".join(str(error).split())
-        raise EdgewiseError(f"{revision}: cannot be read ({said}); `dvc exp list` names them") from error
+    found = Revision.open(revision).read(path)
     try:
         return content.model_validate_json(found)
     except ValidationError as error:

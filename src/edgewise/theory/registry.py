@@ -27,9 +27,8 @@ class Model:
 
 def _edge_flow(problem: Problem) -> Iterator[Prediction]:
     optimizer = problem.optimizer
-    for at, row in edge_flow(
-        problem.objective, optimizer.lr, problem.start, problem.groups, problem.substeps, optimizer.weight_decay
-    ):
+    start = problem.start.alternating(optimizer.lr)
+    for at, row in edge_flow(problem.objective, optimizer, start, problem.groups, problem.substeps):
         yield at.centre, row
 
 

@@ -25,7 +25,7 @@ def below_the_threshold(
     tracker = EigenTracker(objective, tolerance=tolerance)
 
     def is_below(pair: tuple[State, State]) -> bool:
-        centre = Oscillation.of(pair[0].theta, pair[1].theta).centre
+        centre = Oscillation.of(*pair).centre
         return tracker.measure(centre).values[0].item() < optimizer.stability_threshold
 
     for state in states:
@@ -34,4 +34,4 @@ def below_the_threshold(
             break
     while pair[0].step < last_step and is_below(following := consecutive(objective, optimizer, pair[1])):
         pair = following
-    return pair[0].step, Oscillation.of(pair[0].theta, pair[1].theta)
+    return pair[0].step, Oscillation.of(*pair)

@@ -1,0 +1,74 @@
+"""`edgewise report`: one HTML file of one or several runs, which opens anywhere and needs no network."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgewise.data.files import write_atomically
+from edgewise.errors import EdgewiseError
+from edgewise.study.conduct import command_of
+from edgewise.study.plan import SIZES, Size, experiment_name, read_study
+from edgewise.study.reported import Run
+from edgewise.study.revisions import WORKSPACE
+from edgewise.study.webpage import page
+
+if TYPE_CHECKING:  # at run time argparse's class takes no parameter
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_command(commands: "Commands") -> None:
+    """Add `edgewise report` to the command line."""
+    parser = commands.add_parser(
+        "report",
+        help="one HTML file of a run, or of several experiments side by side",
+        description="Write one HTML file that needs no network: what was found, the claims, every figure, and what"
+        " makes each number.",
+    )
+    parser.add_argument(
+        "revisions",
+        nargs="*",
+        default=[WORKSPACE],
+        metavar="REV",
+        help=f"a commit, branch, tag or DVC experiment; {WORKSPACE}, the default, is the working tree",
+    )
+    parser.add_argument("--study", type=Path, metavar="FILE", help="the experiments of a study, in place of revisions")
+    parser.add_argument("--size", choices=SIZES, default="quick", help="of the study (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("report.html"), help="the file (default: %(default)s)")
+    parser.set_defaults(run=_write)
+
+
+def _write(options: argparse.Namespace) -> str:
+    if options.study is None:
+        runs = [Run.read(revision) for revision in dict.fromkeys(options.revisions)]
+        content = page(runs, "edgewise")
+    else:
+        content = page_of_study(options.study, options.size)
+    write_atomically(options.output, content.encode())
+    return str(options.output.resolve().as_uri())
+
+
+def page_of_study(path: Path, size: Size) -> str:
+    """The report of those variants of a study that have run; it names the others.
+
+    Raises
+    ------
+    EdgewiseError
+        If the study cannot be read, or none of its variants has run.
+    """
+    study, runs, without = read_study(path), [], []
+    for name, variant in study.variants.items():
+        try:
+            run = Run.read(experiment_name(path.stem, size, name))
+        except EdgewiseError:
+            without.append(name)
+            continue
+        command = command_of(study, path.stem, size, name)
+        figures = variant.figures or None
+        runs.append(replace(run, name=name, statement=variant.statement, command=command, figures=figures))
+    if not runs:
+        raise EdgewiseError(
+            f"{path}: none of its variants has run; `edgewise study run {path} --size {size}` runs them"
+        )
+    lacks = f" Not run: {', '.join(without)}." if without else ""
+    return page(runs, f"edgewise: {path.stem}, {size}", f"{study.statement}{lacks}")

@@ -1,0 +1,146 @@
+"""The stages dose, dose_prediction and counterfactual on a tiny run."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from small import SEED, Killed, configuration, evaluations, onset_of, records_of, up_to_base
+
+import branch
+import counterfactual
+import dose
+import dose_prediction
+import hessian
+import prediction
+import runs
+import verification
+from edgewise.data.groups import GROUPS
+from edgewise.params import Params, parse_params
+from experiment import Experiment
+
+STEPS, EXIT = 30, 0.25
+
+
+@pytest.fixture(scope="module")
+def at_onset(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("at_onset")
+    text = configuration(branches=["baseline", "exit"], branch={"factors": [0.5], "exit_factor": EXIT})
+    params = up_to_base(folder, text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in params.branches:
+            branch.main(params, seed=SEED, branch=name)
+        prediction.main(params, seed=SEED, model="edge_flow")
+    return folder
+
+
+@pytest.fixture
+def params(at_onset, tmp_path, monkeypatch) -> Params:
+    """The parameters, in a copy of the run to work in."""
+    shutil.copytree(at_onset, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return parse_params((tmp_path / "params.yaml").read_text())
+
+
+def steps_of(run: str) -> bytes:
+    return (records_of(run) / "steps.csv").read_bytes()
+
+
+def two_step_averages(table: pd.DataFrame) -> pd.DataFrame:
+    losses = table.filter(regex="^(time$|loss)")
+    return (losses.iloc[:-1].reset_index(drop=True) + losses.iloc[1:].reset_index(drop=True)) / 2
+
+
+def test_at_the_factor_of_the_exit_branch_a_dose_is_the_exit_branch_byte_for_byte(params):
+    dose.main(params, seed=SEED, factor=str(EXIT))
+    assert steps_of(f"dose-{EXIT}") == steps_of("exit")
+
+
+def test_a_dose_covers_the_time_of_the_baseline_and_keeps_no_checkpoint(params):
+    dose.main(params, seed=SEED, factor="0.5")
+    table, baseline = (pd.read_csv(records_of(run) / "steps.csv") for run in ("dose-0.5", "baseline"))
+    assert len(table) == 1 + 2 * STEPS
+    assert table["time"].iloc[-1] == pytest.approx(baseline["time"].iloc[-1])
+    assert not Path(f"data/checkpoints/seed-{SEED}/dose-0.5").exists()
+
+
+def test_a_dose_that_was_killed_goes_on_and_ends_with_the_same_bytes(params):
+    dose.main(params, seed=SEED, factor="0.5")
+    whole = steps_of("dose-0.5")
+    shutil.rmtree(f"data/journals/seed-{SEED}/dose-0.5")
+    with evaluations(killed_at=45), pytest.raises(Killed):
+        dose.main(params, seed=SEED, factor="0.5")
+    with evaluations() as count:
+        dose.main(params, seed=SEED, factor="0.5")
+    assert count() < 30
+    assert steps_of("dose-0.5") == whole
+
+
+def test_doses_begin_at_onset_or_verification_says_so(params):
+    dose.main(params, seed=SEED, factor="0.5")
+    for run in ("base", *params.branches):
+        hessian.main(params, seed=SEED, run=run)
+
+    def verified() -> dict:
+        verification.main(params)
+        return pd.read_json("metrics/verification.json", typ="series")["branches"][f"seed-{SEED}/dose-0.5"]
+
+    row = verified()
+    assert (row["passed"], row["partner"], row["step"], row["losses"]) == (True, "base", onset_of(), 0)
+    path = records_of("dose-0.5") / "steps.csv"
+    table = pd.read_csv(path)
+    table.loc[0, "loss_inlier"] *= 1.01
+    table.to_csv(path, index=False)
+    assert verified()["passed"] is False
+
+
+def test_what_is_declared_is_kept_and_what_no_longer_is_is_removed(params):
+    for factor in (0.5, 0.75):
+        dose.main(params, seed=SEED, factor=str(factor))
+    counterfactual.main(params, seed=SEED, group="inlier")
+    runs.main(params)
+    kept = {path.name for root in ("records", "journals") for path in Path(f"data/{root}/seed-{SEED}").iterdir()}
+    assert kept == {"base", "baseline", "exit", "edge_flow", "dose-0.5"}
+
+
+def test_the_prediction_of_a_dose_starts_and_goes_as_its_run(params):
+    dose.main(params, seed=SEED, factor="0.5")
+    dose_prediction.main(params, seed=SEED, run="dose-0.5", factor="0.5")
+    found = pd.read_csv(records_of("dose-0.5") / "edge_flow.csv")
+    run = two_step_averages(pd.read_csv(records_of("dose-0.5") / "steps.csv"))
+    assert len(found) == 2 * STEPS
+    np.testing.assert_allclose(found["time"], run["time"] - run["time"].iloc[0] + found["time"].iloc[0], rtol=1e-6)
+    losses = [f"loss_{group}" for group in GROUPS]
+    np.testing.assert_allclose(found[losses].iloc[0], run[losses].iloc[0], rtol=1e-4)
+    error = (found[losses] - run[losses]).abs().mean()
+    assert (error < 0.2 * (run[losses].iloc[-1] - run[losses].iloc[0]).abs()).all()
+
+
+def test_a_group_at_the_centre_or_removed_starts_from_the_state_at_onset(params):
+    counterfactual.main(params, seed=SEED, group="boundary")
+    folder = records_of("without-boundary")
+    at_centre, predicted, measured = (
+        pd.read_csv(folder / f"{name}.csv") for name in ("at_centre", "removed_predicted", "removed")
+    )
+    whole, base = pd.read_csv(records_of("edge_flow") / "prediction.csv"), pd.read_csv(records_of("base") / "steps.csv")
+    pd.testing.assert_series_equal(at_centre.iloc[0], whole[at_centre.columns].iloc[0])
+    assert (at_centre["loss_inlier"].iloc[2:] != whole["loss_inlier"].iloc[2:]).all()
+    assert len(at_centre) == len(predicted) == len(measured) - 1 == STEPS
+    names = [name for name in base if name.startswith("loss_") and name != "loss_boundary"]
+    np.testing.assert_allclose(measured[names].iloc[0], base[names].iloc[-1], rtol=1e-5)
+    assert "loss_boundary" not in {*measured, *predicted}
+    np.testing.assert_allclose(predicted[names].iloc[0], two_step_averages(measured)[names].iloc[0], rtol=1e-4)
+    error = (predicted[names] - two_step_averages(measured)[names]).abs().mean()
+    assert (error / (measured[names].iloc[-1] - measured[names].iloc[0]).abs()).median() < 0.3
+
+
+def test_without_a_group_the_run_follows_the_gradient_of_the_others_alone(params):
+    counterfactual.main(params, seed=SEED, group="inlier")
+    experiment = Experiment(params, SEED)
+    rest = experiment.objective.subset(~experiment.groups["inlier"])
+    _, (onset, _) = experiment.pair("base", onset_of())
+    after = experiment.optimizer.step(onset, rest.gradient(onset.theta))
+    measured = pd.read_csv(records_of("without-inlier") / "removed.csv")
+    assert measured["loss"].iloc[1] == pytest.approx(rest.evaluate(after.theta).loss, rel=1e-5)

@@ -1,0 +1,127 @@
+"""`edgewise study run` on a small git and DVC repository whose one stage stands for the pipeline."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import tiny
+from dvc.repo import Repo
+
+from edgewise.study.cli import main
+from edgewise.study.revisions import Revision
+
+STAGE = """
+import pathlib, sys, yaml
+params = yaml.safe_load(open("params.yaml"))
+with open(pathlib.Path(__file__).parent.resolve() / "TALLY", "a") as tally:
+    tally.write(f"{params['alpha']}\\n")
+if params["alpha"] == 13:
+    sys.exit("error: alpha: was 13; unlucky")
+pathlib.Path("out.txt").write_text(str(params["alpha"]))
+"""
+STUDY = {
+    "statement": "how far?",
+    "variants": {
+        "near": {"statement": "near", "settings": {"alpha": 1}},
+        "unlucky": {"statement": "fails", "settings": {"alpha": 13}},
+        "far": {"statement": "far", "settings": {"alpha": 10}},
+    },
+}
+
+
+def git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("small")
+    tally = tmp_path_factory.mktemp("tally") / "tally"
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    for key, value in (("user.name", "a test"), ("user.email", "test@example.org"), ("commit.gpgsign", "false")):
+        git(folder, "config", key, value)
+    Repo.init(str(folder)).close()
+    (folder / "params.yaml").write_text(tiny())
+    (folder / "stage.py").write_text(
+        STAGE.replace('pathlib.Path(__file__).parent.resolve() / "TALLY"', repr(str(tally)))
+    )
+    stage = {"cmd": "python stage.py", "params": ["alpha"], "deps": ["stage.py"], "outs": ["out.txt"]}
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"only": stage}}))
+    (folder / "far.yaml").write_text(yaml.safe_dump(STUDY))
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "a pipeline")
+    return folder
+
+
+def study(capsys, folder: Path, monkeypatch, *options: str) -> tuple[int, str, str]:
+    monkeypatch.chdir(folder)
+    status = main(["study", "run", "far.yaml", *options])
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+def names(folder: Path) -> list[str]:
+    with Repo(str(folder)) as repo:
+        return sorted(found for found, _ in repo.experiments.ls()[repo.experiments.scm.get_ref("HEAD")])
+
+
+def test_a_study_runs_goes_on_and_says_why_a_variant_failed(folder, capsys, monkeypatch):
+    status, out, error = study(capsys, folder, monkeypatch)
+    assert (status, out) == (1, "")
+    lines = error.splitlines()
+    assert "error: far, quick: 2 of 3 variants run, 0 were there, 1 failed" in lines
+    assert "variants.unlucky: alpha: was 13; unlucky" in lines
+    assert names(folder) == ["far-quick-far", "far-quick-near"]
+    assert git(folder, "status", "--porcelain") == ""
+
+    status, _, error = study(capsys, folder, monkeypatch)
+    assert status == 1
+    assert "error: far, quick: 0 of 3 variants run, 2 were there, 1 failed" in error.splitlines()
+
+
+def test_a_variant_whose_settings_changed_runs_again_and_it_alone(folder, capsys, monkeypatch):
+    changed = {**STUDY["variants"], "far": {"statement": "farther", "settings": {"alpha": 11}}}
+    del changed["unlucky"]
+    path = folder / "far.yaml"
+    before = path.read_text()
+    path.write_text(yaml.safe_dump({**STUDY, "variants": changed}))
+    status, out, _ = study(capsys, folder, monkeypatch)
+    path.write_text(before)
+    assert status == 0
+    assert "far, quick: 1 of 2 variants run, 1 were there" in out
+    monkeypatch.chdir(folder)
+    assert yaml.safe_load(Revision.open("far-quick-far").read("params.yaml"))["alpha"] == 11
+
+
+def test_what_has_run_before_comes_from_the_cache(folder, capsys, monkeypatch):
+    tally = Path((folder / "stage.py").read_text().split("'")[1])
+    with Repo(str(folder)) as repo:
+        repo.experiments.remove(["far-quick-near"])
+    before = tally.read_text().split()
+    _, _, error = study(capsys, folder, monkeypatch)
+    assert "far-quick-near" in names(folder)
+    assert tally.read_text().split()[len(before) :] == ["13"]  # what failed is tried again
+    assert "1 failed" in error
+
+
+def test_what_is_not_committed_is_not_run(folder, capsys, monkeypatch):
+    (folder / "stage.py").write_text("raise SystemExit(1)\n")
+    status, _, error = study(capsys, folder, monkeypatch)
+    git(folder, "checkout", "--quiet", "stage.py")
+    assert status == 1
+    assert error.startswith("error: stage.py: has changed since the last commit (1 such files)")
+    assert len(error.splitlines()) == 1
+
+
+def test_nothing_runs_where_a_variant_is_at_fault(folder, capsys, monkeypatch):
+    bad = folder / "bad.yaml"
+    bad.write_text(yaml.safe_dump({"statement": "s", "variants": {"a": {"statement": "s", "settings": {"alpa": 1}}}}))
+    monkeypatch.chdir(folder)
+    before = names(folder)
+    status = main(["study", "run", "bad.yaml"])
+    error = capsys.readouterr().err
+    bad.unlink()
+    assert status == 1
+    assert all("alpa: is not a parameter" in line for line in error.splitlines())
+    assert names(folder) == before

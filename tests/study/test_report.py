@@ -1,0 +1,232 @@
+"""The report holds the numbers of the run's files, needs no network, and describes panels that Vega-Lite can draw."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import vl_convert
+from made_up import made_up_tables
+
+from edgewise.errors import EdgewiseError
+from edgewise.plotting import FIGURES as PRINTED
+from edgewise.study.catalogue import FIGURES, KEYS
+from edgewise.study.reported import Run
+from edgewise.study.revisions import WORKSPACE
+from edgewise.study.webpage import page
+
+STYLE = Path(__file__).resolve().parents[2] / "src/edgewise/study/assets/report.css"
+GROUPS = ("inlier", "boundary", "output_outlier", "input_outlier")
+
+
+@pytest.fixture(scope="module")
+def run(repository) -> Run:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(repository)
+        return Run.read(WORKSPACE)
+
+
+@pytest.fixture(scope="module")
+def html(run) -> str:
+    return page([run], "a run")
+
+
+def payload(html: str) -> dict:
+    found = re.search(r'<script type="application/json" id="payload">(.*?)</script>', html, re.DOTALL)
+    return json.loads(found[1].replace("<\\/", "</"))
+
+
+class Attributes(HTMLParser):
+    """What the page refers to, and the text of its cells by run."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.references, self.statements, self.cells, self.inside = [], [], [], ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.references += [given[name] for name in ("src", "href", "srcset", "action") if given.get(name)]
+        if tag == "th" and given.get("scope") == "row":
+            self.inside = "statement"
+            self.statements.append("")
+        elif tag == "td" and "data-run" in given:
+            self.inside = "cell"
+            self.cells.append("")
+        elif tag in ("td", "th"):
+            self.inside = ""
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self.inside = ""
+
+    def handle_data(self, data):
+        if self.inside == "statement":
+            self.statements[-1] += data
+        elif self.inside == "cell":
+            self.cells[-1] += data
+
+
+def test_the_tables_in_the_page_are_those_of_the_files(repository, html):
+    (tables,) = payload(html)["tables"]
+    assert len(tables) > 25
+    for name, text in tables.items():
+        assert text == (repository / f"plots/tables/{name}.csv").read_text()
+
+
+def test_the_gains_are_those_of_the_metrics(repository, html):
+    expected = json.loads((repository / "metrics/selectivity.json").read_text())["groups"]
+    header, *lines = payload(html)["gains"]["csv"].splitlines()
+    assert header == "run,group,held,gain,gain_low,gain_high"
+    assert len(lines) == 8
+    for line in lines:
+        _, group, held, *numbers = line.split(",")
+        found = expected[group]["delta_loss_equal_time" if held == "training time" else "delta_loss"]
+        assert [float(number) for number in numbers] == [found["mean"], found["low"], found["high"]]
+
+
+def test_every_claim_is_in_the_page_with_its_numbers(repository, html):
+    claims = json.loads((repository / "metrics/claims.json").read_text())["claims"]
+    section = html[html.index('id="claims"') : html.index('id="figures"')]
+    found = Attributes(section)
+    assert [claim["statement"] for claim in claims] == found.statements
+    for claim, cell in zip(claims, found.cells, strict=True):
+        numbers = [float(text.replace("−", "-")) for text in re.findall(r"−?\d[\d.]*(?:e[−+]?\d+)?", cell)]
+        assert numbers == pytest.approx([claim["statistic"], claim["low"], claim["high"]], rel=5e-3)
+        assert cell.split()[0] == claim["verdict"]
+
+
+def test_the_page_refers_to_nothing_outside_it(html):
+    references = Attributes(html[: html.index("<script")]).references
+    assert len(references) > 5
+    assert {re.split("[:#]", reference)[0] for reference in references} <= {"", "data"}
+    assert not re.search(r"@import|url\((?!['\"]?data:)", html[: html.index("</head>")])
+
+
+def test_every_panel_can_be_compiled(run):
+    compiled = 0
+    for figure in FIGURES:
+        for panel in figure.panels(run.frames):
+            if panel.drawn(run.frames):
+                named = {name: [] for name in panel.uses()}
+                spec = {**panel.spec(run.frames, KEYS), "width": 300, "datasets": named}
+                assert vl_convert.vegalite_to_vega(spec)["marks"]
+                compiled += 1
+    assert compiled > 50
+
+
+def test_every_table_of_the_printed_figures_is_drawn():
+    tables = {name: table.reset_index() for name, table in made_up_tables(3).items()}
+    drawn = {table for f in FIGURES for p in f.panels(tables) if p.drawn(tables) for table in p.uses()}
+    # Of the sweep its moments are shown, of counterfactuals those that were measured.
+    left_out = {"shared_images", "sweep", "counterfactuals"}
+    assert {table for spec in PRINTED.values() for table in spec.needs} - drawn == left_out
+
+
+def test_every_panel_of_made_up_tables_can_be_compiled():
+    tables = {name: table.reset_index() for name, table in made_up_tables(3).items()}
+    for figure in FIGURES:
+        for panel in figure.panels(tables):
+            if panel.drawn(tables):
+                named = {name: [] for name in panel.uses()}
+                vl_convert.vegalite_to_vega({**panel.spec(tables, KEYS), "width": 300, "datasets": named})
+
+
+def test_every_key_of_a_series_is_in_the_legend_with_its_own_colour(run, html):
+    for figure in payload(html)["figures"].values():
+        for view in figure:
+            legend = {entry["key"] for entry in view["legend"]}
+            assert legend == {key for panel in view["panels"] for keys in panel["keys"].values() for key in keys}
+
+
+def test_the_range_of_a_panel_shows_its_curves(run):
+    for figure in FIGURES:
+        for panel in figure.panels(run.frames):
+            spec = panel.spec(run.frames, KEYS) if panel.drawn(run.frames) else {"params": []}
+            ends = {param["name"]: param["value"] for param in spec["params"]}
+            if "low" in ends:
+                columns = [series.column for series in panel.known(run.frames)]
+                values = run.frames[panel.table][columns].to_numpy(float)
+                x = run.frames[panel.table].iloc[:, 0].to_numpy(float) + panel.shift
+                values = values[(x > 0) | (not panel.x.log)]
+                values = values[np.isfinite(values) & ((values > 0) | (not panel.y.log))]
+                assert ends["low"] <= values.min()
+                assert ends["high"] >= values.max()
+
+
+def test_a_run_without_a_table_lacks_its_figure_alone(run):
+    without = replace(run, tables={name: text for name, text in run.tables.items() if name != "predicted_gains"})
+    figures = payload(page([without], "a run"))["figures"]
+    assert {name for name, views in figures.items() if not views} == {"images"}
+    assert [panel["title"] for panel in figures["edge_flow"][0]["panels"]][0] == "inlier"
+
+
+def test_text_of_a_run_is_escaped(run):
+    made = page([replace(run, statement="<script>alert(1)</script>")], "<b>")
+    assert "<script>alert(1)" not in made
+    assert "<title>&lt;b&gt;</title>" in made
+
+
+def test_runs_stand_side_by_side_with_what_differs_first(run):
+    other = replace(run, name="far", params={**run.params, "alpha": 10.0}, claims=run.claims[1:])
+    made = page([run, other], "two runs")
+    names = re.findall(r'<tr(?: class="differs")?><th scope="row">([\w.]+)</th>', made[made.index('id="parameters"') :])
+    assert names[0] == "alpha"
+    assert set(names) == set(run.params)
+    first = made[made.index("<tbody>") : made.index("</tr>", made.index("<tbody>"))]
+    assert first.count("data-run") == 2
+    assert "not tested" in first
+
+
+def test_a_revision_without_a_run_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EdgewiseError, match=r"^workspace: has no params.yaml"):
+        Run.read(WORKSPACE)
+
+
+def variables(theme: str) -> dict[str, str]:
+    """The colours of the groups in the page's style: those of the figures, or the dark ones."""
+    from edgewise.plotting.style import COLORS
+
+    dark = dict(re.findall(r"--(\w+): (#\w{6})", STYLE.read_text().split("prefers-color-scheme: dark")[1]))
+    return {group: (COLORS if theme == "light" else dark)[group] for group in GROUPS}
+
+
+#: Linear RGB to the responses of long, middle and short cones, and what dichromats lose (Viénot et al. 1999).
+CONES = np.array([[17.8824, 43.5161, 4.11935], [3.45565, 27.1554, 3.86714], [0.0299566, 0.184309, 1.46709]])
+LOST = {
+    "none": np.eye(3),
+    "deuteranopia": np.array([[1, 0, 0], [0.494207, 0, 1.24827], [0, 0, 1]]),
+    "protanopia": np.array([[0, 2.02344, -2.52581], [0, 1, 0], [0, 0, 1]]),
+}
+
+
+def lab(color: str, vision: str) -> np.ndarray:
+    """CIE L*a*b* (D65) of an sRGB colour as a dichromat sees it."""
+    rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(np.linalg.inv(CONES) @ LOST[vision] @ CONES @ linear, 0, 1)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    f = [np.cbrt(v) if v > 216 / 24389 else (24389 / 27 * v + 16) / 116 for v in to_xyz @ seen / [0.9505, 1, 1.089]]
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("vision", sorted(LOST))
+def test_the_groups_differ_in_colour_for_every_reader(theme, vision):
+    colors = [lab(color, vision) for color in variables(theme).values()]
+    assert min(np.linalg.norm(a - b) for a, b in combinations(colors, 2)) >= 20
+
+
+def test_lab_of_white_and_of_red():
+    assert lab("#ffffff", "none") == pytest.approx([100, 0, 0], abs=0.1)
+    assert lab("#ff0000", "none") == pytest.approx([53.24, 80.09, 67.20], abs=0.1)
+
+
+def test_tables_are_read_as_they_are_written(run):
+    pd.testing.assert_frame_equal(run.frames["moments"], pd.read_csv(STYLE.parents[4] / "plots/tables/moments.csv"))
