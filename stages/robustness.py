@@ -17,7 +17,8 @@ from heldout import Unseen
 def main(params: Params, seed: int, branch: str) -> None:
     experiment = Experiment(params, seed)
     unseen = Unseen(experiment)
-    subsets = {"test": unseen.test(params.robustness.examples, params.robustness.seed), **unseen.heldout()}
+    most = params.robustness.examples
+    subsets = {"test": unseen.test(most, params.robustness.seed), **unseen.heldout(most)}
     pixels = PixelSpace.of(experiment.dataset, subsets["test"].x)
     epsilons = load(STRENGTHS, strengths)
     rows: list[dict[str, float | str]] = []
@@ -38,9 +39,10 @@ def main(params: Params, seed: int, branch: str) -> None:
 
 
 def strengths(content: bytes) -> list[float]:
-    """The strengths that the stage of that name wrote: such as params.yaml could name."""
+    """The strengths that the stage of that name wrote: such as params.yaml could name, or none of no images."""
     try:
-        epsilons = RobustnessParams(epsilons=json.loads(content)["epsilons"]).epsilons
+        found = json.loads(content)["epsilons"]
+        epsilons = RobustnessParams(epsilons=found).epsilons if found != [] else []
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise EdgewiseError("not a file of edgewise, or a damaged one") from error
     if isinstance(epsilons, str):

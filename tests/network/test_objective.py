@@ -20,12 +20,13 @@ N, SHAPE, WIDTH = 7, (1, 2, 3), 4
 def by_hand(theta: Tensor, x: Tensor, y: Tensor, loss: str) -> Tensor:
     """The losses [n] of a tanh network with two hidden layers, without the library and without torch.nn."""
     d = math.prod(SHAPE)
-    w1, b1, w2, b2, w3, b3 = theta.split([WIDTH * d, WIDTH, WIDTH * WIDTH, WIDTH, 2 * WIDTH, 2])
+    classes = int(y.max()) + 1
+    w1, b1, w2, b2, w3, b3 = theta.split([WIDTH * d, WIDTH, WIDTH * WIDTH, WIDTH, classes * WIDTH, classes])
     h = torch.tanh(x.reshape(len(x), d) @ w1.view(WIDTH, d).T + b1)
     h = torch.tanh(h @ w2.view(WIDTH, WIDTH).T + b2)
-    outputs = h @ w3.view(2, WIDTH).T + b3
+    outputs = h @ w3.view(classes, WIDTH).T + b3
     if loss == "mse":
-        target = torch.stack([1.0 - y, y * 1.0], dim=1)
+        target = torch.tensor([[float(label == other) for other in range(classes)] for label in y.tolist()])
         return ((outputs - target) ** 2).sum(dim=1)
     return outputs.exp().sum(dim=1).log() - outputs[torch.arange(len(x)), y]
 
@@ -35,20 +36,20 @@ def loss(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture
-def data() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+@pytest.fixture(params=[2, 3], ids=["two classes", "three classes"])
+def data(request: pytest.FixtureRequest) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """x, y, theta and a direction v."""
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(N, *SHAPE, generator=generator, dtype=torch.float64)
-    y = torch.tensor([0, 1, 1, 0, 1, 0, 1])
-    model = build_model(ModelParams(width=WIDTH, activation="tanh"), SHAPE)
+    y = torch.tensor([0, 1, 1, 0, 1, 0, 1]) if request.param == 2 else torch.tensor([0, 1, 2, 0, 2, 2, 1])
+    model = build_model(ModelParams(width=WIDTH, activation="tanh"), SHAPE, request.param)
     theta = initial_theta(model, 1.0, seed=3)
     theta = theta + 0.1 * torch.randn(theta.shape, generator=generator, dtype=torch.float64)
     return x, y, theta, torch.randn(theta.shape, generator=generator, dtype=torch.float64)
 
 
 def objective_of(x: Tensor, y: Tensor, loss: str, chunk_size: int = 1000) -> Objective:
-    model = build_model(ModelParams(width=WIDTH, activation="tanh"), SHAPE)
+    model = build_model(ModelParams(width=WIDTH, activation="tanh"), SHAPE, int(y.max()) + 1)
     return Objective(model, loss, x, y, chunk_size)
 
 
@@ -58,9 +59,12 @@ def test_losses_and_accuracy_are_those_of_the_network_by_hand(data, loss):
     expected = by_hand(theta, x, y, loss)
     torch.testing.assert_close(evaluation.losses, expected)
     assert evaluation.loss == pytest.approx(expected.mean().item())
-    other = by_hand(theta, x, 1 - y, loss)
-    assert evaluation.correct.tolist() == (expected < other).tolist()
-    assert evaluation.accuracy == pytest.approx((expected < other).double().mean().item())
+    classes = int(y.max()) + 1
+    # Of all labels the right one must have the smallest loss.
+    others = torch.stack([by_hand(theta, x, (y + shift) % classes, loss) for shift in range(1, classes)])
+    right = (expected < others).all(dim=0)
+    assert evaluation.correct.tolist() == right.tolist()
+    assert evaluation.accuracy == pytest.approx(right.double().mean().item())
 
 
 def test_example_losses_of_known_outputs():
