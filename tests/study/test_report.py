@@ -72,6 +72,15 @@ class Attributes(HTMLParser):
             self.cells[-1] += data
 
 
+def test_a_run_without_the_groups_of_the_paper_is_refused_in_one_line(run):
+    selectivity = run.metrics["selectivity"]
+    others = replace(run, metrics={**run.metrics, "selectivity": selectivity | {"groups": {"rare": {}}}})
+    with pytest.raises(
+        EdgewiseError, match=r"^workspace: does not have the groups inlier, .*groups.source: prototypes or both$"
+    ):
+        page([others], "a run")
+
+
 def test_the_tables_in_the_page_are_those_of_the_files(repository, html):
     (tables,) = payload(html)["tables"]
     assert len(tables) > 25
