@@ -24,16 +24,16 @@ def main(params: Params, seed: int) -> None:
     objective, prototypes = experiment.objective, experiment.prototypes
     onset = load_state(last_checkpoint(checkpoints_folder(seed, "base")), experiment.initial_theta())
     tracker = EigenTracker(objective, tolerance=params.hessian.tolerance)
-    v_diff = prototypes.v_diff.reshape(-1).astype(np.float64)
+    v_diff = prototypes.v_diff.reshape(len(prototypes.v_diff), -1).astype(np.float64)
     sources = prototypes.sources["input_outlier"]
     images = [experiment.dataset.train_x[some].reshape(len(some), -1) for some in sources]
-    y = np.repeat([0, 1], prototypes.trained)
+    y = np.repeat(np.arange(len(images)), prototypes.trained)
     natural = objective.subset(experiment.natural)
 
     def displaced(alpha: float, direction: Direction) -> Array:
         moved = [displace(x, label, alpha, v_diff, direction, prototypes.entropy) for label, x in enumerate(images)]
         trained = np.concatenate([x[: prototypes.trained] for x in moved])
-        return trained.reshape(-1, *prototypes.v_diff.shape)
+        return trained.reshape(-1, *prototypes.v_diff.shape[1:])
 
     alphas = sorted({*params.control.alphas, params.alpha})
     pair = consecutive(objective, experiment.optimizer, onset)

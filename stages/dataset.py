@@ -1,4 +1,4 @@
-"""Take a pair of classes from a data source and write it, normalised, as one self-describing file."""
+"""Take the classes from a data source and write it, normalised, as one self-describing file."""
 
 from common import DATASET, stage
 from edgewise.data.files import write_atomically
@@ -7,7 +7,7 @@ from edgewise.sources import load_dataset
 
 
 def main(params: Params) -> None:
-    write_atomically(DATASET, load_dataset(params.dataset).to_bytes())
+    write_atomically(DATASET, load_dataset(params.dataset, params.groups).to_bytes())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 from common import DATASET, checkpoints_folder, code_of, device_of, load, prototypes_file, read
 from edgewise.data.examples import Dataset
 from edgewise.data.files import Array
-from edgewise.data.groups import GROUPS, NATURAL, Prototypes, grouped_data
+from edgewise.data.groups import NATURAL, Prototypes, grouped_data
 from edgewise.errors import EdgewiseError, ParameterError
 from edgewise.network.models import build_model, initial_theta
 from edgewise.network.objective import Objective
@@ -51,11 +51,12 @@ class Experiment:
         self.dataset = load(DATASET, Dataset.from_bytes)
         self.prototypes = load(prototypes_file(seed), Prototypes.from_bytes)
         self.data = grouped_data(self.dataset, self.prototypes)
-        self.model = build_model(params.model, self.prototypes.v_diff.shape).to(self.device, self.dtype)
+        shape, outputs = self.dataset.train_x.shape[1:], len(self.dataset.class_names)
+        self.model = build_model(params.model, shape, outputs).to(self.device, self.dtype)
         train = self.data.train
         self.objective = self.objective_on(train.x, train.y)
-        self.groups = {name: self._mask(train.group == name) for name in GROUPS}
-        self.natural = self._mask(train.group == NATURAL)
+        self.groups = {name: self._mask(train.members[name]) for name in self.data.groups}
+        self.natural = self._mask(train.members[NATURAL])
         strata = {name: self.natural.clone() for name in self.prototypes.strata}
         for i, mask in enumerate(strata.values()):
             mask[self.natural] = self._mask(self.prototypes.stratum == i)

@@ -26,7 +26,9 @@ def main(params: Params) -> None:
     dataset = load(DATASET, Dataset.from_bytes)
     prototypes = load(prototypes_file(params.seeds[0]), Prototypes.from_bytes)
     train = grouped_data(dataset, prototypes).train
-    write_atomically(FIGURES / f"{IMAGES}.png", to_png(draw_images(train, dataset, prototypes.shared(), captions)))
+    if dataset.of_images:
+        drawn = draw_images(train, dataset, prototypes.shared(), tables, captions)
+        write_atomically(FIGURES / f"{IMAGES}.png", to_png(drawn))
 
 
 def has_tables(figure: FigureSpec) -> bool:
@@ -37,9 +39,9 @@ def has_tables(figure: FigureSpec) -> bool:
 def run_captions(params: Params) -> Captions:
     """What every caption says of the run, in the words of params.yaml."""
     data = params.dataset
-    pair = " / ".join(map(str, data.classes))
+    classes = "all" if data.classes == "all" else " / ".join(map(str, data.classes))
     training = f"{params.model.name}, {params.loss}, {params.optimizer.name}"
-    setting = f"{data.name}, classes {pair}, n = {data.n}; {training}; α = {params.alpha:g}"
+    setting = f"{data.name}, classes {classes}, n = {data.n}; {training}; α = {params.alpha:g}"
     displaced = setting if params.direction == "coherent" else f"{setting} in random directions"
     return Captions(displaced, params.seeds, params.replicate)
 

@@ -3,7 +3,6 @@
 import numpy as np
 
 from common import checkpoints_folder
-from edgewise.data.groups import GROUPS
 from edgewise.network.objective import Objective
 from edgewise.states.optimizers import State
 from edgewise.states.trajectory import last_checkpoint, load_state, manifest_of
@@ -32,15 +31,19 @@ class Unseen:
             members = np.linspace(0, count - 1, examples).round().astype(int)
         return self.experiment.objective_on(dataset.test_x[members], dataset.test_y[members])
 
-    def heldout(self) -> dict[str, Objective]:
-        """The objective of each group's held-out examples, of the groups that have any."""
-        heldout = self.experiment.data.heldout
-        masks = {name: heldout.group == name for name in GROUPS}
-        return {
-            name: self.experiment.objective_on(heldout.x[mask], heldout.y[mask])
-            for name, mask in masks.items()
-            if mask.any()
-        }
+    def heldout(self, examples: int | None = None) -> dict[str, Objective]:
+        """The objective of each group's held-out examples, of the groups that have any; of at most `examples` of each.
+
+        They are evenly spaced among all.
+        """
+        heldout, found = self.experiment.data.heldout, {}
+        for name in self.experiment.data.groups:
+            members = np.flatnonzero(heldout.members[name])
+            if examples is not None and len(members) > examples:
+                members = members[np.linspace(0, len(members) - 1, examples).round().astype(int)]
+            if len(members):
+                found[name] = self.experiment.objective_on(heldout.x[members], heldout.y[members])
+        return found
 
     def onset(self) -> State:
         """The state at onset."""

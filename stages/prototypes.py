@@ -17,6 +17,7 @@ def main(params: Params, seed: int) -> None:
         params.direction,
         seed=seed,
         replicate=params.replicate,
+        groups=params.groups,
     )
     write_atomically(prototypes_file(seed), prototypes.to_bytes())
 

@@ -17,9 +17,10 @@ from heldout import Unseen
 def main(params: Params, seed: int, branch: str) -> None:
     experiment = Experiment(params, seed)
     unseen = Unseen(experiment)
-    subsets = {"test": unseen.test(params.robustness.examples, params.robustness.seed), **unseen.heldout()}
+    most = params.robustness.examples
+    subsets = {"test": unseen.test(most, params.robustness.seed), **unseen.heldout(most)}
     pixels = PixelSpace.of(experiment.dataset, subsets["test"].x)
-    epsilons = load(STRENGTHS, strengths)
+    epsilons = load(STRENGTHS, strengths) if experiment.dataset.of_images else []  # attacks are stated in pixels
     rows: list[dict[str, float | str]] = []
     pairs = unseen.pairs(branch, params.robustness.every)
     for pair in tqdm(pairs, desc=f"robustness {branch}", unit="checkpoint", disable=None):

@@ -1,6 +1,7 @@
 """Compare the branches: who gains from the edge, over all seeds, and which claims of the paper hold."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from common import (
 from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.examples import Dataset
 from edgewise.data.files import Array, unpack, write_table
-from edgewise.data.groups import GROUPS, NATURAL, GroupedData, Prototypes, grouped_data
+from edgewise.data.groups import NATURAL, GroupedData, Prototypes, grouped_data
 from edgewise.dynamics.edge import RULE_COLUMN, rule_window
 from edgewise.errors import EdgewiseError, ParameterError
 from edgewise.inference.claims import judge
@@ -37,6 +38,7 @@ from edgewise.inference.metrics import (
     control_metrics,
     edge_metrics,
     group_metrics,
+    group_table,
     headline,
     selectivity_metrics,
     shared_in_words,
@@ -65,7 +67,7 @@ def main(params: Params) -> None:
     distances = [
         np.concatenate([getattr(d, f"control_{direction}").distance for d in data.values()]) for direction in DIRECTIONS
     ]
-    metrics = {
+    metrics: dict[str, Any] = {
         "claims": {"claims": claims},
         "control": control_metrics(seeds, *distances),
         "edge": edge_metrics(seeds) | {"sweep": sweep_metrics(sweep)},
@@ -80,7 +82,8 @@ def main(params: Params) -> None:
         write_json(METRICS / f"{name}.json", content)
     counted = in_short(claims)
     (METRICS / "claims.md").write_text(as_markdown(claims, len(seeds), shared_in_words(metrics["groups"])))
-    tables = geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds) | prediction_tables(seeds)
+    tables = {"groups": group_table(metrics["groups"])}
+    tables |= geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds) | prediction_tables(seeds)
     tables |= dose_tables(seeds) | counterfactual_tables(seeds) | sweep_tables(sweep)
     for name, table in tables.items():
         write_table(TABLES / f"{name}.csv", table)
@@ -146,9 +149,9 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
     manifests = {run: manifest_of(checkpoints_folder(seed, run)) for run in ("base", *params.branches)}
     t_star = manifests["base"].all_steps()[-1]
     train, strata = data.train, prototypes.strata
-    tracked = (*GROUPS, *strata)
-    natural = train.group == NATURAL
-    distances = {group: train.distance[train.group == group] for group in GROUPS}
+    tracked = (*data.groups, *strata)
+    natural = train.members[NATURAL]
+    distances = {group: train.distance[train.members[group]] for group in data.groups}
     distances |= {name: train.distance[natural][prototypes.stratum == i] for i, name in enumerate(strata)}
 
     def table(
@@ -215,6 +218,7 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
         hessian={run: hessian(run) for run in manifests},
         examples={run: load_examples(seed, run, manifests[run].all_steps()) for run in ("base", "baseline")},
         distance=train.distance[natural],
+        groups=data.groups,
         strata=strata,
         median_distance={name: float(np.median(some)) for name, some in distances.items()},
         shared=prototypes.shared(),

@@ -4,7 +4,6 @@ import pandas as pd
 
 from common import METRICS, checkpoints_folder, dose, load, load_records, records_folder, stage, write_json
 from edgewise.data.files import unpack
-from edgewise.data.groups import GROUPS
 from edgewise.errors import EdgewiseError
 from edgewise.inference.agreement import Recorded, difference_of_losses, differences
 from edgewise.inference.columns import columns_of
@@ -50,7 +49,7 @@ def recorded(seed: int, run: str, step: int) -> Recorded:
 def rows_at(seed: int, run: str, name: str, step: int) -> pd.DataFrame:
     """What a table of a run has of a step."""
     path = records_folder(seed, run) / f"{name}.csv"
-    table = load_records(path, columns_of(run, name, GROUPS))
+    table = load_records(path, columns_of(run, name, ()))
     found = table[table["step"] == step]
     if len(found) != ROWS[name]:
         raise EdgewiseError(f"{path}: rows are missing or doubled: of step {step}; `dvc repro` restores it")

@@ -24,15 +24,16 @@ def with_bounds(columns, index, seeds):
     return pd.DataFrame(parts, index=index)
 
 
-def made_up_tables(seeds, branches=("baseline", "exit")):
+def made_up_tables(seeds, branches=("baseline", "exit"), groups=GROUPS):
     """Every table that a figure reads."""
+    count = len(groups)
     rng = np.random.default_rng(1)
     steps = pd.Index(range(-6, 9, 2), name="step")
     since = pd.Index(range(8), name="step")
     alphas = pd.Index([0.0, 1.0, 3.0], name="alpha")
-    by_group = [f"{branch}_{group}" for branch in branches for group in GROUPS]
+    by_group = [f"{branch}_{group}" for branch in branches for group in groups]
     prefixes = [prefix for branch, prefix in PREFIXES.items() if branch in branches]
-    deltas = [f"{prefix}{group}" for prefix in prefixes for group in GROUPS]
+    deltas = [f"{prefix}{group}" for prefix in prefixes for group in groups]
     controls = [f"{q}_{direction}" for q in ("alignment", "curvature_influence") for direction in DIRECTIONS]
     tables = {
         name: with_bounds(by_group, steps, seeds)
@@ -58,20 +59,22 @@ def made_up_tables(seeds, branches=("baseline", "exit")):
     tables["strata"] = strata.assign(label=[0, 0, 1, 1], quantile=[1, 2, 1, 2])
     pairs = pd.Index(["inlier & boundary", "inlier & output_outlier"] * seeds, name="groups")
     tables["shared_images"] = pd.DataFrame({"seed": np.repeat(range(seeds), 2), "images": [2, 10] * seeds}, index=pairs)
-    names = [*GROUPS, *STRATA]
-    selector = {"name": names * seeds, "kind": (["group"] * 4 + ["stratum"] * 4) * seeds}
-    selector["curvature_influence"] = rng.uniform(0.1, 3, 8 * seeds)
+    tables["groups"] = pd.DataFrame({"trained": 4, "held_out": 2}, index=pd.Index(groups, name="group"))
+    names = [*groups, *STRATA]
+    rows = len(names) * seeds
+    selector = {"name": names * seeds, "kind": (["group"] * count + ["stratum"] * 4) * seeds}
+    selector["curvature_influence"] = rng.uniform(0.1, 3, rows)
     for column in ("coupling", "coupling_over_step", "gain_step", "gain_time"):
-        selector[column] = rng.normal(size=8 * seeds)
-    tables["selector"] = pd.DataFrame(selector, index=pd.Index(np.repeat(range(seeds), 8), name="seed"))
+        selector[column] = rng.normal(size=rows)
+    tables["selector"] = pd.DataFrame(selector, index=pd.Index(np.repeat(range(seeds), len(names)), name="seed"))
     tables["predicted_gains"] = tables["selector"][["name", "kind"]].assign(
-        measured=tables["selector"]["gain_time"], predicted=rng.normal(size=8 * seeds)
+        measured=tables["selector"]["gain_time"], predicted=rng.normal(size=rows)
     )
-    sides = [f"{side}_{group}" for side in ("measured", "predicted") for group in GROUPS]
+    sides = [f"{side}_{group}" for side in ("measured", "predicted") for group in groups]
     tables["prediction"] = with_bounds([*sides, "error"], since, seeds)
     tables["dose"] = with_bounds(sides, pd.Index([0.1, 0.25, 0.9], name="factor"), seeds)
     left_out = pd.Index(["inlier", "output_outlier"], name="left_out")
-    tables["counterfactuals"] = with_bounds(GROUPS, left_out, seeds) / 1000
+    tables["counterfactuals"] = with_bounds(groups, left_out, seeds) / 1000
     tables["removed"] = tables["predicted_gains"].assign(removed="inlier")
     curves = [f"{kind}_{model}" for kind in ("sharpness", "distance") for model in MODELS]
     tables["models"] = with_bounds([*curves, "sharpness_measured"], since, seeds)
@@ -79,7 +82,7 @@ def made_up_tables(seeds, branches=("baseline", "exit")):
     tables["models_gains"] = pd.concat(
         [tables["predicted_gains"].reset_index().assign(model=model) for model in MODELS]
     ).set_index("model")
-    parts = [f"{part}_{group}" for part in ("delta", "path", "oscillation") for group in GROUPS]
+    parts = [f"{part}_{group}" for part in ("delta", "path", "oscillation") for group in groups]
     tables["decomposition"] = with_bounds(parts, since[::3], seeds)
     lengths = pd.Index([0.0, 0.01, 0.1, 1.0, 3.0], name="relative_length")
     ratios = ["sharpness_ratio_iterates", "sharpness_ratio_centre", "curvature_ratio"]
@@ -92,7 +95,7 @@ def made_up_tables(seeds, branches=("baseline", "exit")):
     tables["centroid_correlation"] = with_bounds(branches, steps, seeds)
     tables["example_alignment"] = with_bounds(["typical", "atypical", "all"], steps, seeds)
     tables["robustness"] = with_bounds([f"{b}_{e}" for b in branches for e in ("eps0", "eps8")], steps[3:], seeds)
-    attacked = [f"{b}_{subset}" for b in branches for subset in ("test", "test_fgsm", "boundary")]
+    attacked = [f"{b}_{subset}" for b in branches for subset in ("test", "test_fgsm", groups[-1])]
     epsilons = pd.Index([0.0, 8.0], name="epsilon")
     tables["robustness_epsilon"] = with_bounds(attacked, epsilons, seeds).assign(norm="linf")
     tables["ood"] = with_bounds([f"{b}_{d}" for b in branches for d in (*DIRECTIONS, "random_accuracy")], alphas, seeds)
@@ -101,16 +104,17 @@ def made_up_tables(seeds, branches=("baseline", "exit")):
     points = {"centroid_distance": rng.uniform(1, 5, 60), "alignment": rng.uniform(0, 1, 60)}
     moments = np.repeat(["sharpening", "onset", "late"], 20)
     tables["examples"] = pd.DataFrame(points, index=pd.Index(moments, name="moment"))
-    groups = pd.Index(np.repeat(GROUPS, 6), name="group")
-    influence, coupling = rng.uniform(0, 1, 24), rng.uniform(0, 1e4, 24)
-    columns = {"step": np.tile(range(-3, 3), 4), "curvature_influence": influence, "sharpness_coupling": coupling}
+    of_groups = pd.Index(np.repeat(groups, 6), name="group")
+    influence, coupling = rng.uniform(0, 1, 6 * count), rng.uniform(0, 1e4, 6 * count)
+    columns = {"step": np.tile(range(-3, 3), count), "curvature_influence": influence, "sharpness_coupling": coupling}
     columns["sharpness_coupling_over_step"] = coupling / 3
-    tables["coupling"] = pd.DataFrame(columns, index=groups)
-    names = (NATURAL, *GROUPS, *(f"control_{direction}" for direction in DIRECTIONS))
+    tables["coupling"] = pd.DataFrame(columns, index=of_groups)
+    names = (NATURAL, *groups, *(f"control_{direction}" for direction in DIRECTIONS))
     quantiles = pd.Index(np.linspace(0, 1, 5), name="quantile")
     distances = {name: np.sort(rng.uniform(1, 9, 5)) for name in names}
     tables["centroid_distance"] = pd.DataFrame(distances, index=quantiles)
-    places = {"label": np.tile([0, 1], 14), "along": rng.uniform(-3, 3, 28), "away": rng.uniform(0, 3, 28)}
+    rows = 4 * len(names)
+    places = {"label": np.arange(rows) % 2, "along": rng.uniform(-3, 3, rows), "away": rng.uniform(0, 3, rows)}
     tables["taxonomy"] = pd.DataFrame(places, index=pd.Index(np.repeat(names, 4), name="group"))
     return tables
 

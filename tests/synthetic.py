@@ -391,6 +391,7 @@ def records(
             "baseline": examples_of([T_STAR + step for step in measured["baseline"]], 1),
         },
         distance=np.random.default_rng(2).permutation(NATURALS) + 1.0,
+        groups=GROUPS,
         strata=STRATA,
         median_distance=GROUP_DISTANCE | STRATUM_DISTANCE,
         shared=SHARED,

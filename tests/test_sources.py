@@ -10,7 +10,7 @@ from PIL import Image
 
 from edgewise.data.examples import Dataset
 from edgewise.errors import EdgewiseError, ParameterError
-from edgewise.params import DatasetParams
+from edgewise.params import DatasetParams, GroupParams
 from edgewise.sources import CIFAR10_MEAN, CIFAR10_STD, load_dataset
 
 
@@ -97,13 +97,13 @@ def test_the_order_of_the_classes_gives_the_labels():
     assert back.class_names == ("5", "3")
 
 
-@pytest.mark.parametrize("shape", [(6,), (2, 3), (1, 2, 3), (3, 2, 1)])
+@pytest.mark.parametrize("shape", [(2, 3), (1, 2, 3), (3, 2, 1)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
 def test_npz_takes_every_allowed_shape_and_type(tmp_path, rng, arrays, shape, dtype):
     for split, n in (("train", 18), ("test", 6)):
         arrays[f"{split}_x"] = rng.integers(0, 256, (n, *shape)).astype(dtype)
     dataset = load(name="npz", root=save(tmp_path / "a.npz", arrays), classes=(2, 0))
-    as_image = {1: (1, 1, 6), 2: (1, 2, 3), 3: shape}[len(shape)]
+    as_image = {2: (1, 2, 3), 3: shape}[len(shape)]
     chosen = np.concatenate([np.flatnonzero(arrays["train_y"] == label) for label in (2, 0)])
     expected = arrays["train_x"][chosen].reshape(12, *as_image) / (255 if dtype == np.uint8 else 1)
     scale = np.abs(expected).max()
@@ -134,6 +134,18 @@ def test_channels_are_normalised_by_the_training_images_statistics(tmp_path, rng
     for c in range(3):
         expected = (test[:, c] - raw[:, c].mean()) / raw[:, c].std()
         np.testing.assert_allclose(dataset.test_x[:, c], expected, atol=1e-5)
+
+
+def test_rows_of_a_table_stay_rows_and_are_normalised_feature_by_feature(tmp_path, rng, arrays):
+    scale, shift = np.array([1.0, 100.0, 0.01]), np.array([0.0, -50.0, 3.0])
+    for split, n in (("train", 18), ("test", 6)):
+        arrays[f"{split}_x"] = rng.standard_normal((n, 3)) * scale + shift
+    dataset = load(name="npz", root=save(tmp_path / "a.npz", arrays), classes=(0, 1))
+    raw = np.concatenate([arrays["train_x"][arrays["train_y"] == label] for label in (0, 1)])
+    assert not dataset.of_images
+    assert dataset.train_x.shape == (12, 3)
+    np.testing.assert_allclose(dataset.train_x, (raw - raw.mean(axis=0)) / raw.std(axis=0), atol=1e-4)
+    np.testing.assert_allclose(dataset.mean, raw.mean(axis=0), rtol=1e-5)
 
 
 def test_cifar10_normalisation_uses_the_papers_constants(tmp_path, rng, arrays):
@@ -170,6 +182,37 @@ def test_image_folder_gives_the_pixels_of_its_files(image_folder):
     for split, count in (("train", 5), ("test", 2)):
         expected = np.concatenate([pictures[split, name][:count] for name in ("cat", "ant")]).transpose(0, 3, 1, 2)
         np.testing.assert_allclose(pixels(dataset, split) * 255, expected, atol=1e-3)
+
+
+def test_groups_of_a_file_follow_the_images_of_the_classes_into_their_order(tmp_path, arrays):
+    root = save(tmp_path / "a.npz", arrays)
+    (tmp_path / "groups.csv").write_text("example,group\n0,first\n2,first\n5,last\n17,last\n1,first\n")
+    groups = GroupParams(source="file", file=str(tmp_path / "groups.csv"))
+    dataset = load_dataset(DatasetParams(name="npz", root=root, classes=(2, 0), n=6), groups)
+    there = [i for label in (2, 0) for i in range(18) if arrays["train_y"][i] == label]
+    assert list(dataset.groups) == ["first", "last"]
+    assert [there[i] for i in np.flatnonzero(dataset.groups["first"])] == [2, 0]
+    assert [there[i] for i in np.flatnonzero(dataset.groups["last"])] == [5, 17]
+    again = Dataset.from_bytes(dataset.to_bytes())
+    for name, mask in dataset.groups.items():
+        np.testing.assert_array_equal(again.groups[name], mask)
+    assert load_dataset(DatasetParams(name="npz", root=root, classes=(2, 0), n=6)).groups == {}
+
+
+def test_a_group_without_an_image_of_the_classes_is_an_error(tmp_path, arrays):
+    root = save(tmp_path / "a.npz", arrays)
+    (tmp_path / "groups.csv").write_text("example,group\n0,first\n2,third\n")
+    groups = GroupParams(source="both", file=str(tmp_path / "groups.csv"))
+    with pytest.raises(ParameterError, match=r"groups.file: .*'third' has no image of dataset.classes"):
+        load_dataset(DatasetParams(name="npz", root=root, classes=(0, 1), n=6), groups)
+
+
+def test_groups_of_an_image_folder_go_by_relative_path(image_folder, tmp_path):
+    root, _ = image_folder
+    (tmp_path / "groups.csv").write_text("example,group\ntrain/cat/1.png,spotted\n")
+    groups = GroupParams(source="file", file=str(tmp_path / "groups.csv"))
+    dataset = load_dataset(DatasetParams(name="image_folder", root=root, classes=("cat", "ant"), n=4), groups)
+    assert np.flatnonzero(dataset.groups["spotted"]).tolist() == [1]
 
 
 def test_image_folder_classes_go_by_label_too(image_folder):
@@ -211,9 +254,25 @@ def test_a_class_that_is_not_there_is_an_error_that_lists_those_that_are(label):
     fails("dataset.classes", repr(label), "0, 1, 2, 3", name="digits", classes=(label, 5))
 
 
+def test_all_classes_are_those_that_have_images_in_the_order_of_their_labels(tmp_path, arrays):
+    gap = {**arrays, "train_y": 2 * arrays["train_y"], "test_y": 2 * arrays["test_y"]}
+    dataset = load(name="npz", root=save(tmp_path / "a.npz", gap), classes="all", n=6)
+    assert dataset.class_names == ("0", "2", "4")
+    np.testing.assert_array_equal(dataset.train_y, [0] * 6 + [1] * 6 + [2] * 6)
+    expected = np.concatenate([arrays["train_x"][arrays["train_y"] == label] for label in (0, 1, 2)])
+    np.testing.assert_allclose(dataset.train_x * dataset.std + dataset.mean, expected, atol=1e-6)
+    named = load(name="npz", root=save(tmp_path / "b.npz", gap), classes=(4, 0, 2), n=6)
+    assert named.class_names == ("4", "0", "2")
+
+
+def test_all_of_one_class_is_an_error(tmp_path, arrays):
+    one = {**arrays, "train_y": 0 * arrays["train_y"], "test_y": 0 * arrays["test_y"]}
+    fails("dataset.classes", "'all'", "two or more", name="npz", root=save(tmp_path / "a.npz", one), classes="all")
+
+
 @pytest.mark.parametrize("classes", [(3, "3"), ("5", 5)])
 def test_one_class_by_two_names_is_still_one_class(classes):
-    fails("dataset.classes", "two different classes", name="digits", classes=classes)
+    fails("dataset.classes", "two or more different classes", name="digits", classes=classes)
 
 
 @pytest.mark.parametrize(("split", "words"), [("train", "no training images"), ("test", "no test images")])

@@ -83,32 +83,25 @@ class Section(BaseModel):
 
 
 class DatasetParams(Section):
-    """Which images, as a binary problem (paper: CIFAR-10 automobile/truck)."""
+    """Which images of which classes (paper: CIFAR-10 automobile/truck)."""
 
     name: Literal["mnist5k", "digits", "cifar10", "fashion_mnist", "svhn", "image_folder", "npz"] = "mnist5k"
     #: Folder of the downloads (cifar10, fashion_mnist, svhn), of train/ and test/ (image_folder), or the .npz file.
     root: Text = "datasets"
-    #: The pair, by label or by name.
-    classes: tuple[int | Text, int | Text] = (3, 5)
-    #: Training images of a seed, n/2 of each class; see `Params.replicate` for which.
-    n: Annotated[int, Field(ge=4, le=10_000_000, multiple_of=2)] = 400
-    #: Channel mean and std: the usual ones of CIFAR-10, those of all training images of the pair, or (auto) the former
-    #: for cifar10.
+    #: Two classes (the paper's) or more, by label or by name, in the order of their outputs; or all of the source.
+    classes: Literal["all"] | Annotated[list[int | Text], Field(min_length=2)] = [3, 5]
+    #: Training images of a seed, as many of each class; see `Params.replicate` for which.
+    n: Annotated[int, Field(ge=4, le=10_000_000)] = 400
+    #: Channel mean and std: the usual ones of CIFAR-10, those of all training images of the classes, or (auto) the
+    #: former for cifar10.
     normalisation: Literal["auto", "cifar10", "train"] = "auto"
-
-    @field_validator("classes", mode="before")
-    @classmethod
-    def _pair(cls, classes: Any) -> Any:
-        if not isinstance(classes, list | tuple) or len(classes) != 2:
-            raise ValueError("must be a list of two different classes")
-        return classes
 
     @field_validator("classes")
     @classmethod
-    def _distinct(cls, pair: tuple[int | str, int | str]) -> tuple[int | str, int | str]:
-        if pair[0] == pair[1]:
-            raise ValueError("must be two different classes")
-        return pair
+    def _distinct(cls, classes: str | list[int | str]) -> str | list[int | str]:
+        if len(set(classes)) < len(classes) and classes != "all":
+            raise ValueError("must be different classes")
+        return classes
 
 
 class PrototypeParams(Section):
@@ -133,6 +126,36 @@ class PrototypeParams(Section):
     def _trained_are_candidates(self) -> Self:
         if self.trained > self.candidates:
             raise ValueError(f"trained ({self.trained}) must be at most candidates ({self.candidates})")
+        return self
+
+
+class GroupParams(Section):
+    """Which groups are tracked, beside the strata of the natural training images."""
+
+    #: prototypes: the four of the paper, which are made and added to the training data; file: your own, of natural
+    #: training images; both; none: those that `noise` makes alone.
+    source: Literal["prototypes", "file", "both", "none"] = "prototypes"
+    #: A CSV with the columns example and group, or a .npz with train_group. An example is a place in the training split
+    #: from 0 on; of an image folder, a path from dataset.root on, as train/cat/1.png.
+    file: str = "datasets/groups.csv"
+    #: Fraction of the natural training images of each class that get the label of another class; they are tracked as
+    #: the group mislabelled, the others as the group clean.
+    noise: Fraction = 0.0
+
+    @property
+    def has_prototypes(self) -> bool:
+        """Whether the four of the paper are among them."""
+        return self.source in ("prototypes", "both")
+
+    @property
+    def has_file(self) -> bool:
+        """Whether the user's own are among them."""
+        return self.source in ("file", "both")
+
+    @model_validator(mode="after")
+    def _there_are_some(self) -> Self:
+        if self.source == "none" and self.noise == 0:
+            raise ParameterError("groups.source", self.source, "needs groups.noise above 0: there must be some groups")
         return self
 
 
@@ -335,7 +358,7 @@ class RobustnessParams(Section):
     step_size: Annotated[float, Field(gt=0, le=100)] = 0.25
     #: Runs of PGD; the first goes on from the best perturbation of the smaller epsilons, the others start at random.
     restarts: Annotated[int, Field(ge=1, le=1000)] = 2
-    #: At most so many test images are attacked (see `Params.replicate` for which); of the held-out groups, all.
+    #: At most so many test images are attacked (see `Params.replicate` for which), and of each held-out group.
     examples: Count = 100
     #: Every so many checkpoints are attacked, and the last; both iterates of each.
     every: Count = 4
@@ -420,6 +443,7 @@ class Params(Section):
     branches: list[Literal["baseline", "exit", "enter", "flow"]] = ["baseline", "exit"]
     dataset: DatasetParams = DatasetParams()
     prototypes: PrototypeParams = PrototypeParams()
+    groups: GroupParams = GroupParams()
     model: ModelParams = ModelParams()
     optimizer: OptimizerParams = OptimizerParams()
     edge: EdgeParams = EdgeParams()
@@ -500,16 +524,30 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _groups_fit(self) -> Self:
-        per_class = self.dataset.n // 2
-        for name in ("candidates", "clusters", "strata"):
-            wanted = getattr(self.prototypes, name)
-            if wanted > per_class:
-                raise ParameterError(
-                    f"prototypes.{name}",
-                    wanted,
-                    f"must be at most the {per_class} training images of a class (dataset.n / 2)",
-                )
+        if self.theory.left_out and not self.groups.has_prototypes:
+            allowed = f"these are not among the groups: groups.source is {self.groups.source!r}"
+            raise ParameterError("theory.left_out", self.theory.left_out, allowed)
+        if self.dataset.classes != "all":  # of all, how many there are is known with the data
+            images_a_class(self.dataset.n, len(self.dataset.classes), self.prototypes)
         return self
+
+
+def images_a_class(n: int, classes: int, prototypes: PrototypeParams) -> int:
+    """Training images of a seed of each class.
+
+    Raises
+    ------
+    ParameterError
+        If the n images are not as many of each class, or too few of each for the prototypes.
+    """
+    if n % classes:
+        raise ParameterError("dataset.n", n, f"must be a multiple of the {classes} classes: as many images of each")
+    for name in ("candidates", "clusters", "strata"):
+        wanted = getattr(prototypes, name)
+        if wanted > n // classes:
+            allowed = f"must be at most the {n // classes} training images of a class (dataset.n / {classes})"
+            raise ParameterError(f"prototypes.{name}", wanted, allowed)
+    return n // classes
 
 
 def parse_params(text: str | bytes) -> Params:

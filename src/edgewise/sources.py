@@ -1,11 +1,11 @@
 """Data sources: one registry, one `Dataset` for all of them.
 
-A source knows labels and class names, and gives images on demand; choosing the pair of classes and normalising their
+A source knows labels and class names, and gives images on demand; choosing the classes and normalising their
 images is the same for every source. Which n of the training images a seed trains on is chosen later (`data.groups`).
 """
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ import numpy as np
 
 from edgewise.data.examples import Dataset
 from edgewise.data.files import UNREADABLE_NPZ, Array, require_memory
+from edgewise.data.memberships import read_groups
 from edgewise.errors import ParameterError
-from edgewise.params import DatasetParams
+from edgewise.params import DatasetParams, GroupParams
 
 #: The usual CIFAR-10 channel statistics (paper, appendix A).
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -29,34 +30,37 @@ MOST_CLASSES = 100_000
 
 @dataclass(frozen=True)
 class Source:
-    """Labels of both splits, and images by index as float [m, C, H, W]."""
+    """Labels of both splits, and images by index as float [m, C, H, W], or rows of a table [m, d]."""
 
     class_names: list[str]
     train_labels: Array
     test_labels: Array
     train_images: Callable[[Array], Array]
     test_images: Callable[[Array], Array]
+    #: What a file of groups calls the training images; if nothing else is said, their places from 0 on.
+    train_names: Sequence[str] = ()
 
 
-def load_dataset(params: DatasetParams) -> Dataset:
-    """Load all images of the pair of classes that `params` names.
+def load_dataset(params: DatasetParams, groups: GroupParams | None = None) -> Dataset:
+    """Load all images of the classes that `params` names, and the groups of the user's own that `groups` names.
 
     Raises
     ------
     ParameterError
-        Names the dataset parameter at fault, what it was and what is allowed.
+        Names the parameter at fault, what it was and what is allowed.
     """
     source = SOURCES[params.name](Path(params.root))
-    pair = [_class_index(source, label) for label in params.classes]
-    if pair[0] == pair[1]:
-        raise ParameterError("dataset.classes", list(params.classes), "must be two different classes")
+    classes = _present(source) if params.classes == "all" else params.classes
+    chosen = [_class_index(source, label) for label in classes]
+    if len(set(chosen)) < max(2, len(chosen)):
+        raise ParameterError("dataset.classes", params.classes, "must be two or more different classes")
     train, test = [], []
-    for label, index in zip(params.classes, pair, strict=True):
+    for label, index in zip(classes, chosen, strict=True):
         train.append(np.flatnonzero(source.train_labels == index))
         test.append(np.flatnonzero(source.test_labels == index))
         for members, split in ((train[-1], "training"), (test[-1], "test")):
             if len(members) == 0:
-                raise ParameterError("dataset.classes", list(params.classes), f"class {label!r} has no {split} images")
+                raise ParameterError("dataset.classes", params.classes, f"class {label!r} has no {split} images")
 
     train_x = source.train_images(np.concatenate(train)).astype(np.float32)
     test_x = source.test_images(np.concatenate(test)).astype(np.float32)
@@ -66,31 +70,50 @@ def load_dataset(params: DatasetParams) -> Dataset:
     if not (np.isfinite(train_x).all() and np.isfinite(test_x).all()):
         raise ParameterError("dataset.root", params.root, "holds values that are not finite numbers")
     mean, std = _channel_statistics(train_x, params)
-    column = (slice(None), None, None)
+    column = (slice(None), *[None] * (train_x.ndim - 2))
     return Dataset(
         train_x=(train_x - mean[column]) / std[column],
-        train_y=np.repeat([0, 1], [len(some) for some in train]).astype(np.int64),
+        train_y=np.repeat(np.arange(len(chosen)), [len(some) for some in train]).astype(np.int64),
         test_x=(test_x - mean[column]) / std[column],
-        test_y=np.repeat([0, 1], [len(some) for some in test]).astype(np.int64),
+        test_y=np.repeat(np.arange(len(chosen)), [len(some) for some in test]).astype(np.int64),
         mean=mean,
         std=std,
-        class_names=(source.class_names[pair[0]], source.class_names[pair[1]]),
+        class_names=tuple(source.class_names[index] for index in chosen),
         name=params.name,
+        groups=_own_groups(groups, source, np.concatenate(train)) if groups is not None and groups.has_file else {},
     )
 
 
+def _own_groups(params: GroupParams, source: Source, chosen: Array) -> dict[str, Array]:
+    """The groups of a file as masks of the `chosen` training images of the source."""
+    names = source.train_names or [str(i) for i in range(len(source.train_labels))]
+    groups = {group: mask[chosen] for group, mask in read_groups(Path(params.file), names).items()}
+    empty = [group for group, mask in groups.items() if not mask.any()]
+    if empty:
+        raise ParameterError("groups.file", params.file, f"group {empty[0]!r} has no image of dataset.classes")
+    return groups
+
+
 def _channel_statistics(train_x: Array, params: DatasetParams) -> tuple[Array, Array]:
-    """Mean and standard deviation [C] by which pixels are normalised."""
+    """Mean and standard deviation, [C] of the pixels' channels or [d] of features, by which they are normalised."""
     if params.normalisation == "cifar10" or (params.normalisation == "auto" and params.name == "cifar10"):
         if train_x.shape[1] != len(CIFAR10_MEAN):
             allowed = f"needs images of 3 channels, these have {train_x.shape[1]}: use auto or train"
             raise ParameterError("dataset.normalisation", params.normalisation, allowed)
         return np.array(CIFAR10_MEAN, np.float32), np.array(CIFAR10_STD, np.float32)
-    mean = train_x.mean(axis=(0, 2, 3), dtype=np.float64).astype(np.float32)
-    std = train_x.std(axis=(0, 2, 3), dtype=np.float64).astype(np.float32)
+    axes = (0, *range(2, train_x.ndim))
+    mean = train_x.mean(axis=axes, dtype=np.float64).astype(np.float32)
+    std = train_x.std(axis=axes, dtype=np.float64).astype(np.float32)
     if not (std > 0).all():
-        raise ParameterError("dataset.root", params.root, "has a channel that is constant over the training images")
+        allowed = f"has a channel, or feature, that is constant over the training images: {int(std.argmin())}"
+        raise ParameterError("dataset.root", params.root, allowed)
     return mean, std
+
+
+def _present(source: Source) -> list[str]:
+    """The classes of which the source has images; a label that no image has is no class."""
+    present = np.union1d(source.train_labels, source.test_labels)
+    return [source.class_names[label] for label in present if label >= 0]
 
 
 def _class_index(source: Source, label: int | str) -> int:
@@ -190,11 +213,15 @@ def _image_folder(root: Path) -> Source:
         return images
 
     labels = [np.array(split.targets) for split in (train, test)]
-    return Source(train.classes, labels[0], labels[1], images_of(train), images_of(test))
+    names = [Path(path).relative_to(root).as_posix() for path, _ in train.samples]
+    return Source(train.classes, labels[0], labels[1], images_of(train), images_of(test), names)
 
 
 def _npz(root: Path) -> Source:
-    """Arrays train_x, train_y, test_x, test_y; x is [n, d], [n, H, W] or [n, C, H, W], and uint8 is scaled to 0..1."""
+    """Arrays train_x, train_y, test_x, test_y: a table [n, d], or images [n, H, W] or [n, C, H, W].
+
+    Numbers of type uint8 are scaled to 0..1.
+    """
     names = ("train_x", "train_y", "test_x", "test_y")
     try:
         if not root.is_file():
@@ -215,7 +242,7 @@ def _npz(root: Path) -> Source:
                 " [n, d], [n, H, W] or [n, C, H, W], and whole-number labels of shape [n]"
             )
             raise ParameterError("dataset.root", str(root), allowed)
-        as_images = {2: x[:, None, None], 3: x[:, None], 4: x}[x.ndim]
+        as_images = x[:, None] if x.ndim == 3 else x
         images.append(as_images / 255.0 if x.dtype == np.uint8 else as_images)
     # Labels of an unsigned type have no -1.
     train_y, test_y = (arrays[f"{split}_y"].astype(np.int64) for split in ("train", "test"))

@@ -12,6 +12,7 @@ from edgewise.data.displacement import DIRECTIONS, displace, random_orthogonal
 from edgewise.data.examples import Dataset
 from edgewise.data.files import unpack
 from edgewise.data.groups import (
+    CONTROLS,
     GROUPS,
     NATURAL,
     TYPICAL,
@@ -70,10 +71,17 @@ def chosen(dataset: Dataset, **options) -> Chosen:
     return Chosen(prototypes, grouped_data(dataset, prototypes), [flat(dataset.train_x[some]) for some in mine])
 
 
+def group_of(examples: Examples) -> np.ndarray:
+    """The one group of each example."""
+    masks = np.stack(list(examples.members.values()))
+    assert (masks.sum(axis=0) == 1).all()
+    return np.array(list(examples.members))[masks.argmax(axis=0)]
+
+
 def columns(data: GroupedData, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """x, y and group of a split."""
     examples = getattr(data, split)
-    return examples.x, examples.y, examples.group
+    return examples.x, examples.y, group_of(examples)
 
 
 def members(data: GroupedData, group: str, label: int | None = None, split: str = "all") -> np.ndarray:
@@ -90,10 +98,15 @@ def as_set(x: np.ndarray) -> set[bytes]:
     return {row.astype(np.float32).tobytes() for row in x}
 
 
+def arrays_of(examples: Examples) -> list[np.ndarray]:
+    return [examples.x, examples.y, examples.distance, examples.position, *examples.members.values()]
+
+
 def assert_same(one: Examples, other: Examples) -> None:
-    for column, values in vars(one).items():
-        np.testing.assert_array_equal(getattr(other, column), values)
-        assert getattr(other, column).dtype == values.dtype
+    assert list(one.members) == list(other.members)
+    for values, again in zip(arrays_of(one), arrays_of(other), strict=True):
+        np.testing.assert_array_equal(again, values)
+        assert again.dtype == values.dtype
 
 
 @pytest.fixture(scope="module", params=REPLICATES)
@@ -133,14 +146,14 @@ def test_counts_and_names_are_those_asked_for(coherent):
         for group in GROUPS:
             assert len(members(coherent.data, group, label, "train")) == TRAINED
             assert len(members(coherent.data, group, label, "heldout")) == CANDIDATES - TRAINED
-    assert set(coherent.data.train.group) == {NATURAL, *GROUPS}
-    assert set(coherent.data.heldout.group) == set(GROUPS)
+    assert set(group_of(coherent.data.train)) == {NATURAL, *GROUPS}
+    assert set(group_of(coherent.data.heldout)) == set(GROUPS)
     assert len(coherent.data.train.x) == N + 2 * 4 * TRAINED
 
 
 def test_natural_data_are_the_seeds_images_as_they_are(coherent, digits):
     train, mine = coherent.data.train, coherent.prototypes.natural
-    natural = train.group == NATURAL
+    natural = train.members[NATURAL]
     np.testing.assert_array_equal(train.x[natural], digits.train_x[mine])
     np.testing.assert_array_equal(train.y[natural], digits.train_y[mine])
     assert natural[:N].all()
@@ -179,8 +192,8 @@ def test_input_outliers_are_inliers_moved_by_exactly_alpha_v_diff_away_from_the_
 ):
     case = chosen(digits, alpha=alpha, replicate=replicate)
     v_diff = case.own[1].mean(axis=0) - case.own[0].mean(axis=0)
-    np.testing.assert_allclose(case.prototypes.v_diff.ravel(), v_diff, rtol=1e-6, atol=1e-7)
-    shift = alpha * flat(case.prototypes.v_diff[None])[0] * (1 if label == 1 else -1)
+    np.testing.assert_allclose(case.prototypes.v_diff[1].ravel(), v_diff, rtol=1e-6, atol=1e-7)
+    shift = alpha * flat(case.prototypes.v_diff)[1] * (1 if label == 1 else -1)
     expected = (members(case.data, "inlier", label, split) + shift).astype(np.float32)
     np.testing.assert_array_equal(members(case.data, "input_outlier", label, split).astype(np.float32), expected)
 
@@ -191,7 +204,7 @@ def test_the_random_control_moves_the_same_images_as_far_but_orthogonally(cohere
     inliers = members(random.data, "inlier", label, split)
     np.testing.assert_array_equal(inliers, members(coherent.data, "inlier", label, split))
     shift = members(random.data, "input_outlier", label, split) - inliers
-    v_diff = flat(random.prototypes.v_diff[None])[0]
+    v_diff = flat(random.prototypes.v_diff)[1]
     length = np.linalg.norm(v_diff)
     np.testing.assert_allclose(np.linalg.norm(shift, axis=1), 3 * length, rtol=1e-5)
     np.testing.assert_allclose(shift @ v_diff / (3 * length**2), 0, atol=1e-5)
@@ -203,7 +216,7 @@ def test_the_random_control_changes_nothing_but_the_input_outliers(coherent, ran
     for group in (NATURAL, "inlier", "boundary", "output_outlier"):
         np.testing.assert_array_equal(members(random.data, group), members(coherent.data, group))
     np.testing.assert_array_equal(random.data.train.y, coherent.data.train.y)
-    np.testing.assert_array_equal(random.data.train.group, coherent.data.train.group)
+    np.testing.assert_array_equal(group_of(random.data.train), group_of(coherent.data.train))
 
 
 @pytest.mark.parametrize("way", ["coherent", "random"])
@@ -212,9 +225,9 @@ def test_both_controls_are_there_whichever_way_is_trained_on(request, coherent, 
     trained = request.getfixturevalue(way).data
     for case in (coherent, random):
         control = getattr(case.data, f"control_{way}")
-        mask = trained.train.group == "input_outlier"
-        for column, values in vars(control).items():
-            np.testing.assert_array_equal(values, getattr(trained.train, column)[mask])
+        mask = trained.train.members["input_outlier"]
+        for values, among_all in zip(arrays_of(control), arrays_of(trained.train), strict=True):
+            np.testing.assert_array_equal(values, among_all[mask])
 
 
 @both_disjoint
@@ -223,7 +236,7 @@ def test_the_control_moves_the_trained_input_outliers_images_as_far_either_way(d
     case = chosen(digits, direction=direction, disjoint=disjoint, alpha=2.0)
     sources = case.prototypes.sources["input_outlier"][:, :TRAINED]
     images = flat(digits.train_x[sources.ravel()])
-    v_diff = flat(case.prototypes.v_diff[None])[0]
+    v_diff = flat(case.prototypes.v_diff)[1]
     length = np.linalg.norm(v_diff)
     for way, along in (("coherent", [-2.0] * TRAINED + [2.0] * TRAINED), ("random", [0.0] * 2 * TRAINED)):
         control = getattr(case.data, f"control_{way}")
@@ -231,14 +244,14 @@ def test_the_control_moves_the_trained_input_outliers_images_as_far_either_way(d
         np.testing.assert_allclose(np.linalg.norm(shift, axis=1), 2 * length, rtol=1e-5)
         np.testing.assert_allclose(shift @ v_diff / length**2, along, atol=1e-5)
         assert control.y.tolist() == [0] * TRAINED + [1] * TRAINED
-        assert set(control.group) == {"input_outlier"}
+        assert set(group_of(control)) == {"input_outlier"}
 
 
 def test_the_random_control_preserves_the_distance_to_the_centroid(coherent, random):
     trains = coherent.data.train, random.data.train
-    medians = [np.median(train.distance[train.group == "input_outlier"]) for train in trains]
+    medians = [np.median(train.distance[train.members["input_outlier"]]) for train in trains]
     assert medians[1] == pytest.approx(medians[0], rel=0.05)
-    inlier = np.median(trains[0].distance[trains[0].group == "inlier"])
+    inlier = np.median(trains[0].distance[trains[0].members["inlier"]])
     assert medians[0] > 2 * inlier
 
 
@@ -272,7 +285,7 @@ def test_one_centroid_is_the_mean_and_v_diff_is_always_that_of_the_means(digits)
     for clusters in (1, 3):
         case = chosen(digits, clusters=clusters)
         zero, one = case.own
-        v_diff = case.prototypes.v_diff.ravel()
+        v_diff = case.prototypes.v_diff[1].ravel()
         np.testing.assert_allclose(v_diff, one.mean(axis=0) - zero.mean(axis=0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(find_centroids(zero, 1, 0), [zero.mean(axis=0)], atol=1e-12)
     ones = choose(digits).centroids.reshape(2, -1)
@@ -304,9 +317,10 @@ def test_random_directions_are_orthogonal_and_of_the_same_length(seed, size):
 
 def test_a_random_direction_is_decided_by_entropy_label_and_place_and_scaled_by_alpha():
     x, v = np.zeros((6, 9)), np.arange(1.0, 10.0)
+    v_diff = np.stack([-v, v])
 
     def moved(count: int = 6, label: int = 0, alpha: float = 1.0, entropy: tuple[int, ...] = (0, 1)) -> np.ndarray:
-        return displace(x[:count], label, alpha, v, "random", entropy)
+        return displace(x[:count], label, alpha, v_diff, "random", entropy)
 
     np.testing.assert_array_equal(moved(), moved())
     np.testing.assert_array_equal(moved(4), moved()[:4])
@@ -325,7 +339,7 @@ def test_positions_are_zero_and_one_at_the_means_and_measure_the_distance_from_t
 def test_natural_images_lie_around_zero_and_one_on_the_seeds_own_axis(coherent):
     train = coherent.data.train
     for label in (0, 1):
-        along = train.position[(train.group == NATURAL) & (train.y == label), 0]
+        along = train.position[(train.members[NATURAL]) & (train.y == label), 0]
         assert along.mean() == pytest.approx(label, abs=1e-5)
 
 
@@ -333,7 +347,7 @@ def test_coherent_input_outliers_lie_beyond_their_class_on_the_axis(coherent):
     train = coherent.data.train
     for label, sign in ((0, -1), (1, 1)):
         along = train.position[train.y == label, 0]
-        group = train.group[train.y == label]
+        group = group_of(train)[train.y == label]
         np.testing.assert_allclose(along[group == "input_outlier"] - along[group == "inlier"], 3 * sign, atol=1e-5)
 
 
@@ -526,7 +540,7 @@ def test_disjoint_groups_are_the_nearest_to_their_centroid_and_equally_near(digi
 def test_disjoint_groups_are_made_as_the_others_are(digits, split, label):
     case = chosen(digits, disjoint=True)
     part = slice(TRAINED) if split == "train" else slice(TRAINED, None)
-    v_diff = flat(case.prototypes.v_diff[None])[0]
+    v_diff = flat(case.prototypes.v_diff)[1]
     for group in GROUPS:
         images = flat(digits.train_x[case.prototypes.sources[group][label][part]])
         if group == "input_outlier":
@@ -566,7 +580,7 @@ def test_groups_of_the_same_images_share_all_of_them_and_near_classes_share_the_
 def test_strata_cut_each_class_by_distance_into_equal_parts(digits, replicate, strata, clusters):
     case = chosen(digits, replicate=replicate, strata=strata, clusters=clusters)
     train = case.data.train
-    natural = train.group == NATURAL
+    natural = train.members[NATURAL]
     distance, y, stratum = train.distance[natural], train.y[natural], case.prototypes.stratum
     assert stratum.shape == (N,)
     assert stratum.dtype == np.int64
@@ -608,7 +622,7 @@ def test_bytes_come_back_as_the_same_prototypes_and_equal_input_gives_equal_byte
     found = choose(digits, **options)
     content = found.to_bytes()
     again = Prototypes.from_bytes(content)
-    for name in ("natural", "stratum", "centroids", "v_diff"):
+    for name in ("natural", "labels", "stratum", "centroids", "other", "v_diff"):
         np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
         assert getattr(again, name).dtype == getattr(found, name).dtype
     assert set(again.sources) == set(found.sources) == set(GROUPS)
@@ -618,7 +632,7 @@ def test_bytes_come_back_as_the_same_prototypes_and_equal_input_gives_equal_byte
         assert getattr(again, name) == getattr(found, name)
     assert again.to_bytes() == choose(digits, **options).to_bytes() == content
     here, there = grouped_data(digits, found), grouped_data(digits, again)
-    for name in GroupedData.__annotations__:
+    for name in ("train", "heldout", *CONTROLS):
         assert_same(getattr(here, name), getattr(there, name))
     assert here.train.x.dtype == here.heldout.x.dtype == np.float32
     assert here.train.y.dtype == here.heldout.y.dtype == np.int64
@@ -630,11 +644,11 @@ def test_the_file_holds_places_of_images_and_not_the_images(digits):
     pixels = digits.train_x[0].size
     assert {name: array.size for name, array in arrays.items() if array.dtype.kind == "f"} == {
         "centroids": 2 * pixels,
-        "v_diff": pixels,
+        "v_diff": 2 * pixels,
     }
-    indices = 2 * 200 + 4 * 2 * 50
+    indices = 3 * 200 + 4 * 2 * 50
     headers = 2048 * len(arrays)
-    assert len(content) < 3 * 4 * pixels + 8 * indices + headers < 200 * 4 * pixels
+    assert len(content) < 4 * 4 * pixels + 8 * indices + headers < 200 * 4 * pixels
 
 
 # Errors.

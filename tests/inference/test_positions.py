@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from edgewise.data.groups import GROUPS, NATURAL, GroupedData, choose_prototypes, grouped_data
-from edgewise.inference.positions import CONTROLS, SHOWN, centroid_distances, geometry_tables, taxonomy
+from edgewise.data.groups import CONTROLS, GROUPS, NATURAL, GroupedData, choose_prototypes, grouped_data
+from edgewise.inference.positions import SHOWN, centroid_distances, geometry_tables, taxonomy
 from edgewise.params import PrototypeParams
 
 
@@ -24,8 +24,8 @@ def test_distances_are_quantiles_over_all_examples_of_a_group_trained_or_held_ou
         distances = [
             distance
             for part in (data.train, data.heldout)
-            for distance, name in zip(part.distance, part.group, strict=True)
-            if name == group
+            for distance, is_member in zip(part.distance, part.members[group], strict=True)
+            if is_member
         ]
         found = table[group]
         assert (found[0.0], found[0.5], found[1.0]) == pytest.approx(
@@ -41,11 +41,11 @@ def test_the_taxonomy_has_every_trained_example_of_a_group_the_controls_and_some
     assert table.index.name == "group"
     assert list(table.columns) == ["label", "along", "away"]
     for name in (*GROUPS, *CONTROLS):
-        of_group = train.group == name if name in GROUPS else slice(None)
+        of_group = train.members[name] if name in GROUPS else slice(None)
         examples = train if name in GROUPS else getattr(data, name)
         np.testing.assert_array_equal(table.loc[name, ["along", "away"]], examples.position[of_group])
         np.testing.assert_array_equal(table.loc[name, "label"], examples.y[of_group])
-    natural = train.position[train.group == NATURAL]
+    natural = train.position[train.members[NATURAL]]
     every = max(1, len(natural) // SHOWN)
     np.testing.assert_array_equal(table.loc[NATURAL, ["along", "away"]], natural[::every])
 

@@ -246,6 +246,15 @@ def broken(input_shape, outputs):
 
 def not_a_module(input_shape, outputs):
     return 3
+
+class Fused(nn.Module):
+    def __init__(self, input_shape, outputs):
+        super().__init__()
+        self.first, self.last = nn.Linear(input_shape[-1], 4), nn.Linear(4, outputs)
+
+    def forward(self, x):
+        rows = self.first(x)
+        return self.last(nn.functional.scaled_dot_product_attention(rows, rows, rows).mean(dim=(1, 2)))
 """
 
 
@@ -299,6 +308,7 @@ def test_the_projects_own_networks_pass_what_is_asked_of_others(name: str, activ
         ("own_networks:wide", r"\(16, 3\).*must be \(16, 2\)"),
         ("own_networks:broken", "oops"),
         ("own_networks:not_a_module", "package.module:factory"),
+        ("own_networks:Fused", "no forward-mode product"),
         ("own_networks:missing", "missing"),
         ("no_such_module:good", "no_such_module"),
     ],
@@ -312,3 +322,10 @@ def test_a_network_that_cannot_be_used(factory: str, why: str) -> None:
 def test_a_name_that_is_neither(name: str) -> None:
     with pytest.raises(EdgewiseError, match=r"^model.name: was .*package.module:factory"):
         parse_params(f"model: {{name: '{name}'}}")
+
+
+@pytest.mark.parametrize("name", ["cnn", "resnet"])
+def test_a_network_for_images_does_not_take_rows_of_a_table(name):
+    with pytest.raises(ParameterError, match=f"model.name: was '{name}'; needs images, .* 7 numbers: use mlp"):
+        build_model(ModelParams(name=name, width=32), (7,))
+    assert build_model(ModelParams(width=32), (7,), 3)(torch.zeros(2, 7)).shape == (2, 3)

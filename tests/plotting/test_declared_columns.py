@@ -9,10 +9,11 @@ import synthetic
 import yaml
 from conftest import REPOSITORY
 
-from edgewise.data.groups import choose_prototypes, grouped_data
+from edgewise.data.groups import GROUPS, choose_prototypes, grouped_data
 from edgewise.inference.counterfactuals import counterfactual_tables
 from edgewise.inference.doses import dose_tables
 from edgewise.inference.generalisation import evaluation_tables
+from edgewise.inference.metrics import group_metrics, group_table
 from edgewise.inference.positions import geometry_tables
 from edgewise.inference.predictions import prediction_tables
 from edgewise.inference.series import series_tables
@@ -47,7 +48,9 @@ def columns_of_the_code():
     one = synthetic.records(doses={0.5: 0.5}, pays=lower)
     two_models = {"cubic": one.predictions["edge_flow"], **one.predictions}
     seeds = dict.fromkeys((0, 1), replace(one, predictions=two_models))
-    tables = geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds) | prediction_tables(seeds)
+    sizes = group_metrics(seeds, dict.fromkeys(seeds, prototypes), data)
+    tables = {"groups": group_table(sizes)}
+    tables |= geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds) | prediction_tables(seeds)
     tables |= dose_tables(seeds) | counterfactual_tables(seeds)
     flow = pd.DataFrame({"time": [0.0, 1.0], **dict.fromkeys(MEASURED, 1.0)})
     run = flow.assign(time=[0.0, 0.5]).loc[[0, 1, 1, 1]].assign(time=[0.0, 0.5, 1.0, 1.5])
@@ -60,8 +63,8 @@ def columns_of_the_code():
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_need_columns_that_the_code_makes(name, columns_of_the_code):
-    for table, columns in FIGURES[name].needs.items():
-        assert set(columns) <= columns_of_the_code[f"plots/tables/{table}.csv"]
+    for table in FIGURES[name].needs:
+        assert set(FIGURES[name].columns(table, GROUPS)) <= columns_of_the_code[f"plots/tables/{table}.csv"]
 
 
 def test_the_figures_stage_reads_the_tables_that_the_summary_writes():

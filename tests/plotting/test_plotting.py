@@ -2,9 +2,12 @@
 
 import pytest
 from made_up import ALL_BRANCHES, SETTING, made_up_tables
+from matplotlib.text import Text
 
+from edgewise.data.groups import GROUPS
 from edgewise.errors import EdgewiseError
 from edgewise.plotting import FIGURES, Captions, draw, to_png
+from edgewise.plotting.style import COLORS, group_colors
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -20,7 +23,8 @@ def test_nothing_but_the_tables_that_a_figure_declares_reaches_it():
     captions = Captions(SETTING, [0])
     for name, spec in FIGURES.items():
         tables = made_up_tables(2)
-        for table, columns in spec.needs.items():
+        for table in spec.needs:
+            columns = spec.columns(table, GROUPS)
             with pytest.raises(EdgewiseError, match=f"needs the table plots/tables/{table}.csv"):
                 draw(name, {k: v for k, v in tables.items() if k != table}, captions)
             if columns:
@@ -29,3 +33,21 @@ def test_nothing_but_the_tables_that_a_figure_declares_reaches_it():
             with pytest.raises(EdgewiseError, match="has no rows"):
                 draw(name, {**tables, table: tables[table].iloc[:0]}, captions)
         draw(name, {table: tables[table] for table in spec.needs}, captions)
+
+
+#: Figures that show some of the groups alone: those with held-out examples, and the images that are displaced.
+OF_SOME = {"figure_09_robustness", "figure_18_displacement"}
+
+
+@pytest.mark.parametrize("groups", [("rare",), ("rare", "inlier", *(f"g{i}" for i in range(8)))], ids=["one", "ten"])
+@pytest.mark.parametrize("name", [name for name, spec in FIGURES.items() if "groups" in spec.needs])
+def test_figures_of_groups_show_any_number_of_them(name, groups):
+    figure = draw(name, made_up_tables(2, groups=groups), Captions(SETTING, [0, 1]))
+    words = " ".join(artist.get_text() for artist in figure.findobj(Text))
+    assert all(group in words for group in groups) or name in OF_SOME
+
+
+def test_every_group_has_a_colour_of_its_own_and_the_papers_have_theirs():
+    colors = group_colors(made_up_tables(1, groups=("a", "inlier", *(f"g{i}" for i in range(48)))))
+    assert len(set(colors.values())) == 50
+    assert colors["inlier"] == COLORS["inlier"]

@@ -1,5 +1,6 @@
 """Small runs of all branches, and what is looked at in them."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,8 +11,20 @@ import pytest
 from conftest import tiny
 
 import base
+import branch
+import control
 import dataset
+import dose_prediction
+import figures
+import hessian
+import ood
+import prediction
 import prototypes
+import robustness
+import runs
+import strengths
+import summary
+import verification
 from edgewise.dynamics import loop
 from edgewise.params import Params, parse_params
 from edgewise.states.trajectory import checkpoints, last_checkpoint
@@ -95,3 +108,26 @@ def evaluations(killed_at: float = math.inf) -> Iterator[Callable[[], int]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "train", counted)
         yield lambda: count
+
+
+def whole_run(folder: Path, text: str) -> Params:
+    """Run every stage; the parameters."""
+    params = up_to_base(folder, text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for seed in params.seeds:
+            hessian.main(params, seed=seed, run="base")
+            control.main(params, seed=seed)
+        strengths.main(params, seed=params.seeds[0])
+        for seed, name in itertools.product(params.seeds, params.branches):
+            branch.main(params, seed=seed, branch=name)
+            hessian.main(params, seed=seed, run=name)
+            robustness.main(params, seed=seed, branch=name)
+            ood.main(params, seed=seed, branch=name)
+        for seed, model in itertools.product(params.seeds, params.theory.models):
+            prediction.main(params, seed=seed, model=model)
+        for seed in params.seeds:
+            dose_prediction.main(params, seed=seed, run="exit", factor=str(params.branch.exit_factor))
+        for stage in (runs, verification, summary, figures):
+            stage.main(params)
+    return params

@@ -324,6 +324,46 @@ def test_mse_is_also_large_beyond_the_label_and_the_margin_is_not():
     assert by_margin[0] < by_margin[1]
 
 
+def test_the_margin_of_many_outputs_is_positive_exactly_where_the_network_errs():
+    """Of MSE; the logsumexp of four outputs near 0 and 1 would be above the label's even where that is the largest."""
+    outputs = torch.rand((200, 5), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = torch.arange(200) % 5
+    objective = Objective(nn.Linear(1, 5), "mse", torch.zeros(200, 1), y, 1000)
+    margin = attack_loss(objective, outputs, y, "margin")
+    expected = [
+        max(o for j, o in enumerate(row) if j != label) - row[label] for row, label in zip(outputs, y, strict=True)
+    ]
+    assert margin.tolist() == [value.item() for value in expected]
+    assert torch.equal(margin < 0, outputs.argmax(dim=1) == y)
+
+
+@pytest.mark.parametrize("loss", ["mse", "ce"])
+def test_the_attack_on_a_linear_network_of_many_classes_succeeds_beyond_the_nearest_boundary(loss):
+    """Rows of equal length at equal angles: the boundary to class j is (o_y - o_j) / |w_y - w_j| away.
+
+    The outputs are large, so that the logsumexp of CE is nearly the largest of them.
+    """
+    shape = (1, 1, 8)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(8, 4, bias=False))
+    theta = 300 * torch.eye(4, 8, dtype=torch.float64).reshape(-1)
+    x = 0.2 * torch.rand((40, *shape), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    one, none = torch.ones(1, 1, 1, dtype=torch.float64), torch.zeros(1, 1, 1, dtype=torch.float64)
+    free = PixelSpace(none, one, -10.0, 10.0)
+    outputs = x.reshape(40, 8)[:, :4]
+    y = outputs.argmax(dim=1)
+    objective = Objective(model, loss, x, y, 7)
+    gaps = outputs.gather(1, y[:, None]) - outputs
+    gaps[torch.arange(40), y] = torch.inf
+    distance = gaps.min(dim=1).values / 2**0.5
+    epsilons = [4.0, 10.0, 20.0]
+    settings = params("l2", steps=40, step_size=0.1, restarts=1)
+    for attacked in attack_at(objective, theta, free, settings, epsilons)[1:]:
+        radius = attacked.epsilon / 255
+        assert attacked.pgd_correct[radius < 0.99 * distance].all()
+        assert not attacked.pgd_correct[radius > 1.1 * distance].any()
+        assert attacked.pgd_correct.any() or radius > distance.max()
+
+
 def test_pixel_space_of_a_dataset():
     x = np.array([-1.0, 0.0, 4.0], np.float32).reshape(3, 1, 1, 1)
     y = np.zeros(3, np.int64)

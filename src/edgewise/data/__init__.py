@@ -1,1 +1,1 @@
-"""Arrays: a binary image problem, the groups made from it, displacement, pixels, and how arrays are kept in files."""
+"""Arrays: labelled images, the groups made from it, displacement, pixels, and how arrays are kept in files."""

@@ -1,4 +1,4 @@
-"""Displacement of images along the axis between the classes, or as far in random directions (paper, section 3)."""
+"""Displacement of images along the axis between class and other class, or as far at random (paper, section 3)."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -22,16 +22,16 @@ def displace(
 ) -> Array:
     """Examples x [m, d] of class `label` moved by alpha * |v_diff|, as float32 (paper, section 3 and figure 18).
 
-    Coherent: away from the other class, x - alpha v_diff for class 0 and x + alpha v_diff for class 1. Random: each
-    example along a direction of its own, orthogonal to v_diff, that `entropy`, the label and its place among x decide.
+    v_diff [K, d] has for each class its mean less that of its other class. Coherent: away from the other class, x +
+    alpha v_diff. Random: each example along a direction of its own, orthogonal to v_diff, that `entropy`, the label and
+    its place among x decide.
 
-    >>> displace(np.zeros((1, 2)), label=1, alpha=3, v_diff=np.array([0.0, 2.0]))
+    >>> displace(np.zeros((1, 2)), label=1, alpha=3, v_diff=np.array([[0.0, -2.0], [0.0, 2.0]]))
     array([[0., 6.]], dtype=float32)
     """
-    if direction == "coherent":
-        away = v_diff if label == 1 else -v_diff
-    else:
-        away = random_orthogonal(v_diff, len(x), np.random.default_rng([*entropy, label, 1]))
+    away = v_diff[label]
+    if direction == "random":
+        away = random_orthogonal(away, len(x), np.random.default_rng([*entropy, label, 1]))
     moved: Array = (x + alpha * away).astype(np.float32)
     return moved
 

@@ -31,8 +31,9 @@ class PixelSpace:
         The valid range is [0, 1], extended to the smallest and the largest training pixel where those lie outside of it
         (an .npz file may hold any numbers).
         """
-        mean, std = (torch.from_numpy(statistic).to(like)[:, None, None] for statistic in (dataset.mean, dataset.std))
-        seen = dataset.train_x * dataset.std[:, None, None] + dataset.mean[:, None, None]
+        column = (-1, *[1] * (like.ndim - 2))
+        mean, std = (torch.from_numpy(statistic).to(like).view(column) for statistic in (dataset.mean, dataset.std))
+        seen = dataset.train_x * dataset.std.reshape(column) + dataset.mean.reshape(column)
         rounding = 1e-4
         low, high = float(seen.min()), float(seen.max())
         return cls(mean, std, low if low < -rounding else 0.0, high if high > 1 + rounding else 1.0)

@@ -13,7 +13,7 @@ from edgewise.data.files import Array
 from edgewise.data.groups import GROUPS
 from edgewise.inference.doses import both_sides_predicted, factors, has_doses, has_predicted_doses, response
 from edgewise.inference.gains import HELD, PREDICTORS, Held, Part, gains, predictor
-from edgewise.inference.generalisation import advantages, dominance, informative_strengths
+from edgewise.inference.generalisation import advantages, attacked, dominance, informative_strengths
 from edgewise.inference.intervals import Estimate, correlation, estimate, plain, spearman
 from edgewise.inference.metrics import Score, advantage_over, late
 from edgewise.inference.predictions import (
@@ -94,13 +94,13 @@ def influence_and_path(seeds: Seeds) -> list[tuple[Array, Array]]:
     return [
         (predictor(r, "curvature_influence", "exit", names), settled_path(r, names))
         for r in seeds.values()
-        for names in [(*GROUPS, *r.strata)]
+        for names in [r.tracked]
     ]
 
 
 def edge_flow_and_gains(seeds: Seeds) -> list[tuple[Array, Array]]:
     """Predicted and measured settled gains of groups and strata; one pair a seed."""
-    return [settled(r, (*GROUPS, *r.strata)) for r in seeds.values()]
+    return [settled(r, r.tracked) for r in seeds.values()]
 
 
 def edge_flow_better_than(rival: str) -> Statistic:
@@ -109,7 +109,7 @@ def edge_flow_better_than(rival: str) -> Statistic:
     def found(seeds: Seeds) -> Estimate:
         differences, points = [], 0
         for records in seeds.values():
-            names = (*GROUPS, *records.strata)
+            names = records.tracked
             measured, predicted = settled(records, names)
             if rival == STANDING_STILL:
                 other = gain_if_the_edge_stood_still(records, names)
@@ -165,7 +165,7 @@ def squares_and_influence(name: str) -> Callable[[Seeds], list[tuple[Array, Arra
 
     def values(records: SeedRecords, quantity: str) -> Array:
         table = pd.concat([records.hessian["base"].iloc[:-1], records.hessian["baseline"]])
-        return table[[f"{quantity}_{group}" for group in GROUPS]].to_numpy().ravel()
+        return table[[f"{quantity}_{group}" for group in records.groups]].to_numpy().ravel()
 
     return lambda seeds: [(values(r, name) ** 2, values(r, "curvature_influence")) for r in seeds.values()]
 
@@ -217,9 +217,29 @@ RIVALS_OF_EDGE_FLOW = {
 COUPLINGS = {"coupling": "by derivative", "coupling_over_step": "over a step's length"}
 
 
+def at_least(points: int, groups_alone: bool = True) -> Callable[[Seeds], bool]:
+    """Whether there are so many groups, or groups and strata."""
+    return lambda seeds: all(len(r.groups if groups_alone else r.tracked) >= points for r in seeds.values())
+
+
+def four_groups(params: Params) -> bool:
+    """Whether the groups are the four of the paper."""
+    return params.groups.source == "prototypes" and not params.groups.noise
+
+
+def with_prototypes(params: Params) -> bool:
+    """Whether the four of the paper are among the groups."""
+    return params.groups.has_prototypes
+
+
+def at_random(params: Params) -> bool:
+    """Whether the trained input-outliers are displaced in random directions."""
+    return with_prototypes(params) and params.direction == "random"
+
+
 def coherent(params: Params) -> bool:
     """Whether the trained input-outliers are displaced along v_diff."""
-    return params.direction == "coherent"
+    return with_prototypes(params) and params.direction == "coherent"
 
 
 def mse(params: Params) -> bool:
@@ -274,18 +294,21 @@ CLAIMS = [
         "at onset, coherent displacement aligns more with v1 than random displacement of the same length",
         per_seed(lambda r: r.at_alpha("alignment_coherent") - r.at_alpha("alignment_random")),
         paper="> 0",
+        applies=with_prototypes,
     ),
     Claim(
         "6",
         "at onset, coherent displacement has more influence than random displacement of the same length",
         per_seed(lambda r: r.at_alpha("curvature_influence_coherent") - r.at_alpha("curvature_influence_random")),
         paper="> 0",
+        applies=with_prototypes,
     ),
     Claim(
         "6",
         "at onset, random displacement aligns no more with v1 than random groups of natural examples do",
         per_seed(lambda r: r.at_alpha("alignment_null") - r.at_alpha("alignment_random")),
         paper="> 0 (all but vanishes)",
+        applies=with_prototypes,
     ),
     *(
         Claim(
@@ -295,7 +318,7 @@ CLAIMS = [
             relative_gain("input_outlier", held),
             paper="" if held == "time" else "about 0",
             margin=MARGIN,
-            applies=lambda params: params.direction == "random",
+            applies=at_random,
         )
         for held in HELD
     ),
@@ -347,6 +370,7 @@ CLAIMS = [
         advantage("adversarial_test", "boundary"),
         paper="> 0 after t**",
         applies=mse_at(3),
+        needs=attacked,
     ),
     Claim(
         "9",
@@ -355,6 +379,7 @@ CLAIMS = [
         -1,
         paper="< 0",
         applies=mse_at(10),
+        needs=attacked,
     ),
     Claim(
         "10",
@@ -378,6 +403,7 @@ CLAIMS = [
         " step",
         ranked(dominance_and_advantage),
         paper="> 0",
+        applies=with_prototypes,
     ),
     *(
         Claim(
@@ -401,12 +427,18 @@ CLAIMS = [
     *(
         Claim(
             "selector",
-            "who gains is who had curvature influence before onset (rank correlation of"
-            f" {'the four groups' if groups_alone else 'groups and strata'}), at equal {IN_WORDS[held]}",
+            f"who gains is who had curvature influence before onset (rank correlation of {ranked_ones}), at equal"
+            f" {IN_WORDS[held]}",
             selector(held, groups_alone),
-            paper="> 0" if held == "step" and groups_alone else "",
+            paper="> 0" if held == "step" and ranked_ones == "the four groups" else "",
+            applies=applies,
+            needs=at_least(3, groups_alone),
         )
-        for groups_alone in (False, True)
+        for ranked_ones, groups_alone, applies in (
+            ("groups and strata", False, lambda params: True),
+            ("the four groups", True, four_groups),
+            ("the groups", True, lambda params: not four_groups(params)),
+        )
         for held in HELD
     ),
     *(
@@ -416,6 +448,7 @@ CLAIMS = [
             f" {IN_WORDS[held]}",
             gain_of_the_most_influential(held),
             paper="" if held == "time" else "> 0",
+            needs=at_least(2),
         )
         for held in HELD
     ),
@@ -477,6 +510,7 @@ CLAIMS = [
             " with the distance of the factor on the step size from 1 (rank correlation over factors), at equal"
             " training time",
             responding(group),
+            applies=with_prototypes,
             needs=has_doses,
         )
         for group in GROUPS

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from edgewise.data.files import Array
-from edgewise.data.groups import GROUPS
 from edgewise.inference.gains import two_step_average
 from edgewise.inference.intervals import correlation, estimate, spearman
 from edgewise.inference.metrics import as_dict
@@ -45,16 +44,16 @@ def _averages(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(two_step_average(table.to_numpy()), columns=table.columns)
 
 
-def at_the_centre(records: SeedRecords, group: str, names: Sequence[str] = GROUPS) -> Array:
-    """The change of the predicted settled gains [names] where the gradient of `group` is taken at the centre."""
+def at_the_centre(records: SeedRecords, group: str, names: Sequence[str] | None = None) -> Array:
+    """The change of the predicted settled gains [names], or of all groups, if `group` is kept at the centre."""
     tables = (records.predictions[EDGE_FLOW], records.left_out[group].at_centre)
-    with_all, without = (_settled(table, names, records.setting.steps) for table in tables)
+    with_all, without = (_settled(table, names or records.groups, records.setting.steps) for table in tables)
     return with_all - without
 
 
 def others(records: SeedRecords, group: str) -> list[str]:
     """The other groups, and the strata."""
-    return [name for name in (*GROUPS, *records.strata) if name != group]
+    return [name for name in records.tracked if name != group]
 
 
 def removed(records: SeedRecords, group: str) -> tuple[Array, Array]:
@@ -81,7 +80,7 @@ def counterfactual_metrics(seeds: Seeds) -> dict[str, Any] | None:
     checked: dict[str, Any] = {}
     for group in records[0].left_out:
         change = np.array([at_the_centre(r, group) for r in records])
-        changes[group] = {name: as_dict(estimate(change[:, i])) for i, name in enumerate(GROUPS)}
+        changes[group] = {name: as_dict(estimate(change[:, i])) for i, name in enumerate(records[0].groups)}
         pairs = [removed(r, group) for r in records]
         measured, predicted = (np.array(side) for side in zip(*pairs, strict=True))
         error = np.linalg.norm(predicted - measured, axis=1) / np.linalg.norm(measured, axis=1)
@@ -90,7 +89,7 @@ def counterfactual_metrics(seeds: Seeds) -> dict[str, Any] | None:
             "groups": {
                 name: {"measured": as_dict(estimate(measured[:, i])), "predicted": as_dict(estimate(predicted[:, i]))}
                 for i, name in enumerate(names)
-                if name in GROUPS
+                if name in records[0].groups
             },
             "rank_correlation": as_dict(estimate([spearman(*pair) for pair in pairs], correlation(len(names)))),
             "linear_correlation": [float(np.corrcoef(*pair)[0, 1]) for pair in pairs],
@@ -111,10 +110,10 @@ def counterfactual_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
     for seed, records in seeds.items():
         index = pd.Index(list(records.left_out), name="left_out")
         values = [at_the_centre(records, group) for group in records.left_out]
-        changes.append(pd.DataFrame(values, columns=list(GROUPS), index=index))
+        changes.append(pd.DataFrame(values, columns=list(records.groups), index=index))
         for group in records.left_out:
             for name, measured, predicted in zip(others(records, group), *removed(records, group), strict=True):
-                kind = "group" if name in GROUPS else "stratum"
+                kind = "group" if name in records.groups else "stratum"
                 row = {"seed": seed, "removed": group, "name": name, "kind": kind}
                 rows.append({**row, "measured": measured, "predicted": predicted})
     return {"counterfactuals": over_seeds(changes), "removed": pd.DataFrame(rows).set_index("seed")}

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from edgewise.data.files import Array
-from edgewise.data.groups import GROUPS
 from edgewise.inference.gains import at_times, gains
 from edgewise.inference.intervals import correlation, estimate, spearman
 from edgewise.inference.metrics import as_dict
@@ -38,16 +37,17 @@ def has_predicted_doses(seeds: Seeds) -> bool:
     return has_prediction(seeds) and all("loss" in table for table in away)
 
 
-def measured_gains(records: SeedRecords, factor: float, names: Sequence[str] = GROUPS) -> Array:
-    """Settled gains [names] at equal training time, against the run at a factor of the step size."""
+def measured_gains(records: SeedRecords, factor: float, names: Sequence[str] | None = None) -> Array:
+    """Settled gains [names] at equal training time, against the run at a factor of the step size; or of all groups."""
     away = records.doses.get(factor, records.steps["exit"])
     found = gains(replace(records, steps={**records.steps, "exit": away}), "exit", "time", names)
     values: Array = found.to_numpy()
     return values
 
 
-def predicted_gains(records: SeedRecords, factor: float, names: Sequence[str] = GROUPS) -> Array:
+def predicted_gains(records: SeedRecords, factor: float, names: Sequence[str] | None = None) -> Array:
     """The same of edge flow at both step sizes."""
+    names = records.groups if names is None else names
     away = records.edge_flow_away[factor]
     losses = away[[f"loss_{name}" for name in names]].to_numpy()
     away_from_edge = at_times(records.predictions[EDGE_FLOW]["time"].to_numpy(), away["time"].to_numpy(), losses)
@@ -65,7 +65,7 @@ def response(records: SeedRecords, group: str) -> float:
 
 def both_sides_predicted(records: SeedRecords) -> tuple[Array, Array]:
     """Measured and predicted gains of groups and strata, against the exit branch."""
-    names, factor = (*GROUPS, *records.strata), records.setting.exit_factor
+    names, factor = records.tracked, records.setting.exit_factor
     return measured_gains(records, factor, names), predicted_gains(records, factor, names)
 
 
@@ -77,7 +77,7 @@ def dose_metrics(seeds: Seeds) -> dict[str, Any]:
     * response: of every group the rank correlation of the size of its gain with the distance of the factor from 1.
     """
     records, predicted = list(seeds.values()), has_predicted_doses(seeds)
-    names = (*GROUPS, *records[0].strata)
+    names = records[0].tracked
     by_factor: dict[str, Any] = {}
     ranked: dict[str, Any] = {}
     for factor in factors(records[0]):
@@ -88,12 +88,14 @@ def dose_metrics(seeds: Seeds) -> dict[str, Any]:
             ranked[f"{factor:g}"] = as_dict(estimate([spearman(*pair) for pair in pairs], correlation(len(names))))
         by_factor[f"{factor:g}"] = {
             group: {kind: as_dict(estimate(found[:, i])) for kind, found in values.items()}
-            for i, group in enumerate(GROUPS)
+            for i, group in enumerate(records[0].groups)
         }
     found: dict[str, Any] = {"gains": by_factor, "rank_correlation": ranked or None}
     if has_doses(seeds):
         scale = correlation(len(by_factor))
-        found["response"] = {group: as_dict(estimate([response(r, group) for r in records], scale)) for group in GROUPS}
+        found["response"] = {
+            group: as_dict(estimate([response(r, group) for r in records], scale)) for group in records[0].groups
+        }
     return found
 
 
@@ -108,7 +110,7 @@ def dose_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
         columns = {
             f"{kind}_{group}": [gains_of(records, factor, [group])[0] for factor in doses]
             for kind, gains_of in kinds.items()
-            for group in GROUPS
+            for group in records.groups
         }
         return pd.DataFrame(columns, index=pd.Index(doses, name="factor"))
 

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from edgewise.data.files import Array
-from edgewise.data.groups import GROUPS
 from edgewise.inference.records import SeedRecords
 from edgewise.inference.tables import second_half
 from edgewise.states.branches import PAIRS
@@ -40,12 +39,14 @@ def compared(records: SeedRecords) -> list[str]:
     return [branch for branch in records.branches if branch in PAIRS]
 
 
-def delta_loss(records: SeedRecords, branch: str, held: Held, names: Sequence[str] = GROUPS) -> pd.DataFrame:
+def delta_loss(records: SeedRecords, branch: str, held: Held, names: Sequence[str] | None = None) -> pd.DataFrame:
     """Delta l_k(t), two-step averaged, one column a group or stratum; positive: it gains from the edge (figure 4).
 
-    Indexed by steps since branching, or by the time since then in steps of the baseline: of the first of the two steps.
+    Without names, of all groups. Indexed by steps since branching, or by the time since then in steps of the baseline:
+    of the first of the two steps.
     """
     at_edge, away = (since_branching(records, records.steps[run], branch) for run in PAIRS[branch])
+    names = records.groups if names is None else names
     columns = [f"loss_{name}" for name in names]
     losses = [run[columns].to_numpy() for run in (at_edge, away)]
     if held == "step":
@@ -72,9 +73,9 @@ def transient(records: SeedRecords) -> int:
 
 
 def gains(
-    records: SeedRecords, branch: str, held: Held, names: Sequence[str] = GROUPS, part: Part = "settled"
+    records: SeedRecords, branch: str, held: Held, names: Sequence[str] | None = None, part: Part = "settled"
 ) -> pd.Series:
-    """Delta l_k of every group or stratum, averaged over the settled part of the branch or over the transient."""
+    """Delta l_k of groups or strata (without names: of all groups), averaged over the settled part or the transient."""
     table = delta_loss(records, branch, held, names)
     if part == "settled":
         return second_half(table).mean()
@@ -83,9 +84,10 @@ def gains(
 
 
 def predictor(
-    records: SeedRecords, name: str, branch: str, names: Sequence[str] = GROUPS, when: When = "before_onset"
+    records: SeedRecords, name: str, branch: str, names: Sequence[str] | None = None, when: When = "before_onset"
 ) -> Array:
-    """A predictor of `PREDICTORS` of every group or stratum."""
+    """A predictor of `PREDICTORS` of groups or strata; without names, of all groups."""
+    names = records.groups if names is None else names
     if name == "centroid_distance":
         return np.array([records.median_distance[each] for each in names])
     columns = [f"{name}_{each}" for each in names]

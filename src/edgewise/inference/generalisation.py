@@ -20,7 +20,6 @@ import pandas as pd
 
 from edgewise.data.displacement import Direction
 from edgewise.data.files import Array
-from edgewise.data.groups import GROUPS
 from edgewise.inference.intervals import Scale, fraction, plain
 from edgewise.inference.onset import second_onset
 from edgewise.inference.records import SeedRecords, Seeds, at_equal_step
@@ -35,6 +34,9 @@ PHASES: tuple[Phase, ...] = get_args(Phase)
 
 #: Accuracies closer than this to the clean one, or to none, tell nothing of an attack.
 MARGIN = 0.02
+
+#: Said in the metrics where the data are no images.
+NO_IMAGES = "does not apply: attacks and corruptions are stated in pixels, and these data are no images"
 
 #: The columns that tell the evaluations of one checkpoint apart.
 CONDITIONS: Mapping[Kind, list[str]] = {"robustness": ["subset", "attack", "epsilon"], "ood": ["shift", "strength"]}
@@ -163,6 +165,7 @@ def robustness_metrics(seeds: Seeds) -> dict[str, Any]:
         "norm": norm,
         "informative": informative_strengths(seeds),
         "accuracy": accuracy,
+        **({} if attacked(seeds) else {"reason": NO_IMAGES}),
         **_about(seeds),
     }
 
@@ -189,12 +192,19 @@ def ood_metrics(seeds: Seeds) -> dict[str, Any]:
                 else:
                     place = kinds["corrupted"].setdefault(shift, {})
                 place.setdefault(value, {})[phase] = None if table is None else _intervals(table.loc[condition])
-    return {**kinds, **_about(seeds)}
+    return {**kinds, **({} if kinds["corrupted"] else {"reason": NO_IMAGES}), **_about(seeds)}
+
+
+def attacked(seeds: Seeds) -> bool:
+    """Whether there were attacks, at an epsilon above 0."""
+    return any(epsilon > 0 for _, _, epsilon in _conditions(seeds, "robustness"))
 
 
 def _mean_over_severities(table: pd.DataFrame) -> pd.DataFrame:
     """The ood records of a branch with one row a step and corruption in place of one a severity; its strength is 1."""
     corrupted = _is_corruption(table["shift"])
+    if not corrupted.any():
+        return table
     severe = table[corrupted & (table["strength"] > 0)].assign(strength=1.0)
     means = severe.groupby(["step", *CONDITIONS["ood"]], sort=False, as_index=False).mean()
     return pd.concat([table[~corrupted], means[list(table.columns)]])
@@ -213,6 +223,8 @@ def evaluation_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
     * ood: a row an alpha, late; <branch>_<direction>, the loss, <branch>_<direction>_accuracy, and the differences;
     * corruptions: a row a severity, late; <branch>_<corruption>, the loss, <branch>_<corruption>_accuracy, and the
       differences.
+
+    Without attacks there is none of the first two, and without corruptions the last has no columns.
     """
     first = next(iter(seeds.values()))
     by_step = []
@@ -244,13 +256,17 @@ def evaluation_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
     corruptions = list(shifts[_is_corruption(shifts)].unique())
     subsets = {(subset, attack) for subset, attack, _ in _conditions(seeds, "robustness")}
     suffix = {(s, attack): f"_{s}{'_fgsm' * (attack == 'fgsm')}" for s, attack in sorted(subsets)}
-    return {
-        "robustness": pd.concat(by_step, axis=1).sort_index(),
-        "robustness_epsilon": late("robustness", suffix, "accuracy").assign(
-            norm=first.robustness["baseline"]["norm"].iloc[0]
-        ),
+    none = pd.DataFrame(index=pd.Index([0], name="severity"))
+    tables = {
         "ood": loss_and_accuracy(get_args(Direction), "alpha"),
-        "corruptions": loss_and_accuracy(corruptions, "severity"),
+        "corruptions": loss_and_accuracy(corruptions, "severity") if corruptions else none,
+    }
+    if not attacked(seeds):
+        return tables
+    norm = first.robustness["baseline"]["norm"].iloc[0]
+    return tables | {
+        "robustness": pd.concat(by_step, axis=1).sort_index(),
+        "robustness_epsilon": late("robustness", suffix, "accuracy").assign(norm=norm),
     }
 
 
@@ -259,7 +275,7 @@ def dominance(seed: int, records: SeedRecords, strengths: Mapping[str, list[floa
 
     The paper's condition is that the advantage goes to the edge branch only where the evaluated subset dominates v_1.
     Test data stand for the group that they are shifted towards: under attack for the boundary group (figure 9),
-    displaced for the input-outliers (figure 10). The strengths of attack are those of `advantages`.
+    displaced for the input-outliers (figure 10), where there are such groups. The strengths are those of `advantages`.
 
     Returns
     -------
@@ -277,7 +293,7 @@ def dominance(seed: int, records: SeedRecords, strengths: Mapping[str, list[floa
     advantage_equal_time : the same at equal training time
     """
     late = second_half(records.hessian["baseline"])
-    influence = pd.Series({group: late[f"curvature_influence_{group}"].mean() for group in GROUPS})
+    influence = pd.Series({group: late[f"curvature_influence_{group}"].mean() for group in records.groups})
     at_equal_time = advantages(records, "equal_time", strengths)
     rows = [
         {
@@ -291,8 +307,10 @@ def dominance(seed: int, records: SeedRecords, strengths: Mapping[str, list[floa
             "advantage_equal_time": at_equal_time[evaluation, group],
         }
         for (evaluation, group), advantage in advantages(records, "late", strengths).items()
+        if group in records.groups
     ]
-    return pd.DataFrame(rows)
+    columns = ["seed", "evaluation", "group", "influence_share", "dominant_group", "dominates"]
+    return pd.DataFrame(rows, columns=[*columns, "advantage", "advantage_equal_time"])
 
 
 def advantages(
@@ -312,11 +330,12 @@ def advantages(
     for subset in accuracy.index.unique("subset"):
         pgd = accuracy.loc[(subset, "pgd")]
         group = "boundary" if subset == TEST else subset
-        attacked = pgd[pgd.index > 0]
-        chosen = (strengths or {}).get(subset) or list(attacked.index)
-        found[f"adversarial_{subset}", group] = float(attacked[attacked.index.isin(chosen)].mean())
+        under_attack = pgd[pgd.index > 0]
+        chosen = (strengths or {}).get(subset) or list(under_attack.index)
+        if len(under_attack):
+            found[f"adversarial_{subset}", group] = float(under_attack[under_attack.index.isin(chosen)].mean())
     found["displaced_test", "input_outlier"] = -float(loss.loc["coherent"].iloc[-1])
-    for group in GROUPS:
+    for group in records.groups:
         if (HELDOUT + group, 0) in loss.index:
             found[HELDOUT + group, group] = -float(loss.loc[(HELDOUT + group, 0)])
     return found

@@ -15,7 +15,7 @@ from scipy import stats
 
 from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.files import Array
-from edgewise.data.groups import GROUPS, GroupedData, Prototypes
+from edgewise.data.groups import GroupedData, Prototypes
 from edgewise.inference.gains import HELD, PREDICTORS, Held, Part, When, compared, gains, predictor
 from edgewise.inference.intervals import (
     LOG,
@@ -30,6 +30,9 @@ from edgewise.inference.intervals import (
 )
 from edgewise.inference.onset import late_ratio, onset, second_onset
 from edgewise.inference.records import SeedRecords, Seeds
+
+#: Pairs of groups that are named where they share images.
+PAIRS_NAMED = 10
 
 #: The scale of what is averaged over seeds; see the module's head.
 SCALES: Mapping[str, Scale] = {"alignment": fraction(), "curvature_influence": LOG}
@@ -93,7 +96,7 @@ def group_metrics(
     strata = seeds[first].strata
     distances = {
         name: {str(seed): records.median_distance[name] for seed, records in seeds.items()}
-        for name in (*GROUPS, *strata)
+        for name in seeds[first].tracked
     }
     shared = {
         pair: {str(seed): records.shared[pair] for seed, records in seeds.items()} for pair in seeds[first].shared
@@ -101,11 +104,11 @@ def group_metrics(
     return {
         "groups": {
             group: {
-                "trained": int((data[first].train.group == group).sum()),
-                "held_out": int((data[first].heldout.group == group).sum()),
+                "trained": int(data[first].train.members[group].sum()),
+                "held_out": int(data[first].heldout.members[group].sum()),
                 "median_centroid_distance": distances[group],
             }
-            for group in GROUPS
+            for group in seeds[first].groups
         },
         "strata": {
             name: {
@@ -121,9 +124,18 @@ def group_metrics(
     }
 
 
+def group_table(groups: Mapping[str, Any]) -> pd.DataFrame:
+    """How many examples of each group are trained on and held out, from metrics/groups.json; one row a group."""
+    table = pd.DataFrame.from_dict(groups["groups"], orient="index")
+    return table[["trained", "held_out"]].rename_axis("group")
+
+
 def shared_in_words(groups: Mapping[str, Any]) -> str:
-    """Which groups share trained images, and how many, from metrics/groups.json; empty where none do."""
-    trained = next(iter(groups["groups"].values()))["trained"]
+    """How large the groups are and which share trained images, from metrics/groups.json; empty where nothing is to say.
+
+    Of groups of one size it is said only where some share images.
+    """
+    trained = {name: of_group["trained"] for name, of_group in groups["groups"].items()}
     by_range: dict[tuple[int, int], list[str]] = {}
     for pair, counts in groups["shared_trained_images"].items():
         fewest, most = counts["range"]
@@ -133,7 +145,14 @@ def shared_in_words(groups: Mapping[str, Any]) -> str:
         f"{', '.join(pairs)} {fewest if fewest == most else f'{fewest} to {most}'}"
         for (fewest, most), pairs in by_range.items()
     ]
-    return f"Of {trained} trained images a group, these share: {'; '.join(parts)}." if parts else ""
+    sharing = sum(len(pairs) for pairs in by_range.values())
+    if sharing > PAIRS_NAMED:
+        parts = [f"{sharing} of {len(groups['shared_trained_images'])} pairs, see metrics/groups.json"]
+    shared = f"these share: {'; '.join(parts)}." if parts else "none are shared."
+    if len(set(trained.values())) == 1:
+        return f"Of {next(iter(trained.values()))} trained images a group, {shared}" if parts else ""
+    sizes = ", ".join(f"{name.replace('_', '-')} {size}" for name, size in trained.items())
+    return f"Of the trained images of the groups ({sizes}), {shared}"
 
 
 @dataclass(frozen=True)
@@ -175,7 +194,7 @@ class Score:
         return len(self._names(next(iter(self.seeds.values()))))
 
     def _names(self, records: SeedRecords) -> Sequence[str]:
-        return GROUPS if self.groups_alone else (*GROUPS, *records.strata)
+        return records.groups if self.groups_alone else records.tracked
 
     def as_dict(self) -> dict[str, Any]:
         """The score as it stands in the metrics."""
@@ -206,9 +225,10 @@ def selectivity_metrics(seeds: Seeds) -> dict[str, Any]:
     * advantage: by how much curvature influence ranks them better than its rivals do;
     * concurrent: the correlation with what was measured along the branch. It has seen the outcome: a description.
     """
-    branches = compared(next(iter(seeds.values())))
+    first = next(iter(seeds.values()))
+    branches = compared(first)
     groups: dict[str, Any] = {}
-    for group in GROUPS:
+    for group in first.groups:
         groups[group] = {
             "delta_loss": as_dict(delta_loss_over_seeds(seeds, "exit", group, "step")),
             "delta_loss_equal_time": as_dict(delta_loss_over_seeds(seeds, "exit", group, "time")),
@@ -219,15 +239,18 @@ def selectivity_metrics(seeds: Seeds) -> dict[str, Any]:
                 for run in ("baseline", "exit")
             }
 
+    # Two groups alone have no ranks to speak of.
+    ranked = {points: alone for points, alone in RANKED.items() if not alone or len(first.groups) > 2}
+
     def scores(branch: str, name: str, when: When) -> dict[str, Any]:
         return {
             points: {f"equal_{h}": Score(seeds, branch, name, h, when, groups_alone=alone).as_dict() for h in HELD}
-            for points, alone in RANKED.items()
+            for points, alone in ranked.items()
         }
 
     def advantages(branch: str, rival: str) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for points, alone in RANKED.items():
+        for points, alone in ranked.items():
             for held in HELD:
                 ours, other = (Score(seeds, branch, name, held, groups_alone=alone) for name in (PREDICTORS[0], rival))
                 found.setdefault(points, {})[f"equal_{held}"] = as_dict(advantage_over(other, ours))
@@ -268,7 +291,7 @@ def headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "t_star": metrics["edge"]["summary"]["t_star"]["mean"],
         **{
             f"gain_{group.removesuffix('_outlier')}": selectivity["groups"][group]["delta_loss_equal_time"]["mean"]
-            for group in GROUPS
+            for group in selectivity["groups"]
         },
         "selector": round(selector["spearman"], 3),
         "claims_hold": verdicts.count("holds"),

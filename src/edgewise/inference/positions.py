@@ -5,13 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.files import Array
-from edgewise.data.groups import GROUPS, NATURAL, Examples, GroupedData
+from edgewise.data.groups import CONTROLS, NATURAL, Examples, GroupedData
 from edgewise.inference.tables import over_seeds
 
-CONTROLS = tuple(f"control_{direction}" for direction in DIRECTIONS)
-#: Natural examples shown in figure 1.
+#: Examples of each group, and natural ones, shown in figure 1, about.
 SHOWN = 400
 
 
@@ -26,8 +24,10 @@ def geometry_tables(seeds: Mapping[int, GroupedData]) -> dict[str, pd.DataFrame]
 def centroid_distances(data: GroupedData) -> pd.DataFrame:
     """The quantile function of distances to the own centroid: one row a quantile, one column a group or control."""
     train, heldout = data.train, data.heldout
-    distance, group = (np.concatenate([getattr(e, name) for e in (train, heldout)]) for name in ("distance", "group"))
-    columns = {name: distance[group == name] for name in (NATURAL, *GROUPS)}
+    columns = {
+        name: np.concatenate([examples.distance[examples.members[name]] for examples in (train, heldout)])
+        for name in (NATURAL, *data.groups)
+    }
     columns |= {name: getattr(data, name).distance for name in CONTROLS}
     quantiles = np.linspace(0, 1, 101)
     table = {name: np.quantile(distances, quantiles) for name, distances in columns.items()}
@@ -41,8 +41,11 @@ def taxonomy(data: GroupedData) -> pd.DataFrame:
         along, away = examples.position.T
         return pd.DataFrame({"group": group, "label": examples.y, "along": along, "away": away})
 
-    train = positions(data.train, data.train.group)
-    natural = train[train.group == NATURAL]
+    def some(group: str) -> pd.DataFrame:
+        members = positions(data.train, np.array(group))[data.train.members[group]]
+        return members[:: max(1, len(members) // SHOWN)]
+
+    groups = [some(group) for group in data.groups]
     controls = [positions(getattr(data, name), np.array(name)) for name in CONTROLS]
-    shown = [natural[:: max(1, len(natural) // SHOWN)], train[train.group != NATURAL], *controls]
-    return pd.concat(shown).set_index("group")
+    # In the order of the training data.
+    return pd.concat([some(NATURAL), pd.concat(groups).sort_index(kind="stable"), *controls]).set_index("group")

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from edgewise.data.files import Array
-from edgewise.data.groups import GROUPS
 from edgewise.inference.gains import at_times, delta_loss, two_step_average
 from edgewise.inference.intervals import LOG, correlation, estimate, plain, spearman
 from edgewise.inference.metrics import as_dict
@@ -36,8 +35,12 @@ def reference(records: SeedRecords) -> str:
     return "flow" if "flow" in records.branches else "exit"
 
 
-def loss_away(records: SeedRecords, names: Sequence[str] = GROUPS, model: str = EDGE_FLOW) -> pd.DataFrame:
-    """The measured loss away from the edge at the times of the prediction, as far as it goes; one row a step."""
+def loss_away(records: SeedRecords, names: Sequence[str] | None = None, model: str = EDGE_FLOW) -> pd.DataFrame:
+    """The measured loss away from the edge at the times of the prediction, as far as it goes; one row a step.
+
+    Here and below: of all groups, if no names of groups or strata are given.
+    """
+    names = records.groups if names is None else names
     away, times = records.steps[reference(records)], records.predictions[model]["time"].to_numpy()
     time = two_step_average((away["time"] - away["time"].iloc[0]).to_numpy())
     losses = two_step_average(away[[f"loss_{name}" for name in names]].to_numpy())
@@ -46,20 +49,23 @@ def loss_away(records: SeedRecords, names: Sequence[str] = GROUPS, model: str = 
     return pd.DataFrame(at_times(covered, time, losses), columns=list(names), index=index)
 
 
-def predicted_loss(records: SeedRecords, names: Sequence[str] = GROUPS, model: str = EDGE_FLOW) -> pd.DataFrame:
+def predicted_loss(records: SeedRecords, names: Sequence[str] | None = None, model: str = EDGE_FLOW) -> pd.DataFrame:
     """The loss at the edge that the model predicts, indexed as `loss_away`; it may go further."""
+    names = records.groups if names is None else names
     losses = records.predictions[model][[f"loss_{name}" for name in names]].to_numpy()
     return pd.DataFrame(losses, columns=list(names), index=pd.RangeIndex(len(losses), name="step"))
 
 
-def predicted_delta_loss(records: SeedRecords, names: Sequence[str] = GROUPS, model: str = EDGE_FLOW) -> pd.DataFrame:
+def predicted_delta_loss(
+    records: SeedRecords, names: Sequence[str] | None = None, model: str = EDGE_FLOW
+) -> pd.DataFrame:
     """Delta l_k(t) at equal training time, with the model in place of the baseline; indexed as `gains.delta_loss`."""
     away = loss_away(records, names, model)
     return away - predicted_loss(records, names, model).loc[away.index]
 
 
 def both(
-    records: SeedRecords, names: Sequence[str] = GROUPS, model: str = EDGE_FLOW
+    records: SeedRecords, names: Sequence[str] | None = None, model: str = EDGE_FLOW
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Delta l_k(t) at equal training time as measured and as predicted, on the times that both have."""
     measured = delta_loss(records, reference(records), "time", names)
@@ -78,12 +84,13 @@ def error_over_time(records: SeedRecords, model: str = EDGE_FLOW) -> pd.Series:
     return pd.Series(np.linalg.norm(predicted - measured, axis=1) / size, index=measured.index)
 
 
-def split_delta_loss(records: SeedRecords, names: Sequence[str] = GROUPS) -> pd.DataFrame:
+def split_delta_loss(records: SeedRecords, names: Sequence[str] | None = None) -> pd.DataFrame:
     """Delta l_k(t) at equal training time as path - oscillation, at the baseline's checkpoints.
 
     delta_<name> is Delta l_k; path_<name> is the loss away from the edge less that at the centre of the oscillation:
     where the edge leads; oscillation_<name> is what the oscillation adds at the edge. Indexed by steps since onset.
     """
+    names = records.groups if names is None else names
     whole = delta_loss(records, reference(records), "time", names)
     at_edge = two_step_average(records.steps["baseline"][[f"loss_{name}" for name in names]].to_numpy())
     steps = records.decomposition["step"] - records.t_star
@@ -135,7 +142,7 @@ def gains_error(records: SeedRecords, model: str) -> float:
 
     Gains are means over the later half, so the moment of a burst of the oscillation does not matter to it.
     """
-    measured, predicted = settled(records, GROUPS, model)
+    measured, predicted = settled(records, records.groups, model)
     return float(np.linalg.norm(predicted - measured) / np.linalg.norm(measured))
 
 
@@ -151,7 +158,7 @@ def theory_metrics(seeds: Seeds) -> dict[str, Any]:
     * groups: settled gains measured and predicted, and the mean error of the settled part relative to the mean size of
       the gain there;
     * rank_correlation, linear_correlation: over groups and strata, within a seed;
-    * follows_until: the first step at which the error of the four gains together is above 10 % of their size;
+    * follows_until: the first step at which the error of the groups' gains together is above 10 % of their size;
     * sharpness_ratio: the predicted sharpness in the settled part, over the threshold;
     * gains_error, sharpness_error, loss_error, distance: see the functions of these names;
     * gradients: what a step of the model costs.
@@ -171,14 +178,14 @@ def _metrics_of(seeds: Seeds, model: str) -> dict[str, Any]:
     records = list(seeds.values())
     groups: dict[str, Any] = {}
     pairs = [both(r, model=model) for r in records]
-    for group in GROUPS:
+    for group in records[0].groups:
         late = [(second_half(measured)[group], second_half(predicted)[group]) for measured, predicted in pairs]
         groups[group] = {
             "measured": as_dict(estimate([float(m.mean()) for m, _ in late])),
             "predicted": as_dict(estimate([float(p.mean()) for _, p in late])),
             "relative_error": as_dict(estimate([float((p - m).abs().mean() / m.abs().mean()) for m, p in late])),
         }
-    points = [settled(r, (*GROUPS, *r.strata), model) for r in records]
+    points = [settled(r, r.tracked, model) for r in records]
     count = len(points[0][0])
 
     def over_seeds_of(value: Callable[[SeedRecords, str], float]) -> dict[str, Any]:
@@ -201,8 +208,9 @@ def _metrics_of(seeds: Seeds, model: str) -> dict[str, Any]:
     }
 
 
-def settled_path(records: SeedRecords, names: Sequence[str] = GROUPS) -> Array:
+def settled_path(records: SeedRecords, names: Sequence[str] | None = None) -> Array:
     """The path term of `split_delta_loss` [names], averaged over the checkpoints of the settled part."""
+    names = records.groups if names is None else names
     split = split_delta_loss(records, names)
     late = split[split.index >= records.setting.steps / 2]
     path: Array = late[[f"path_{name}" for name in names]].mean().to_numpy()
@@ -244,9 +252,9 @@ def _predicted_gains(seeds: Seeds, model: str) -> pd.DataFrame:
     """A row a seed and group or stratum: settled gains measured and predicted."""
     rows = []
     for seed, r in seeds.items():
-        names = (*GROUPS, *r.strata)
+        names = r.tracked
         for name, measured, predicted in zip(names, *settled(r, names, model), strict=True):
-            kind = "group" if name in GROUPS else "stratum"
+            kind = "group" if name in r.groups else "stratum"
             rows.append({"seed": seed, "name": name, "kind": kind, "measured": measured, "predicted": predicted})
     return pd.DataFrame(rows)
 

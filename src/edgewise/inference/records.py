@@ -53,6 +53,7 @@ class SeedRecords:
     steps, hessian : the step records and the measurements at checkpoints, by run
     examples : per-example arrays by run: step [T], influence [T, n], alignment [T, n] of the natural examples
     distance : [n], centroid distance of the natural examples
+    groups : the names of the groups
     strata : the names of the strata of natural examples, tracked beside the groups
     median_distance : median centroid distance by group and stratum
     shared : trained images in common, by pair of groups
@@ -72,6 +73,7 @@ class SeedRecords:
     hessian: Mapping[str, pd.DataFrame]
     examples: Mapping[str, Mapping[str, Array]]
     distance: Array
+    groups: tuple[str, ...]
     strata: tuple[str, ...]
     median_distance: Mapping[str, float]
     shared: Mapping[str, int]
@@ -89,6 +91,11 @@ class SeedRecords:
     def t_star(self) -> int:
         """Onset: the base run ends there."""
         return int(self.steps["base"]["step"].iloc[-1])
+
+    @property
+    def tracked(self) -> tuple[str, ...]:
+        """The names of groups and strata."""
+        return (*self.groups, *self.strata)
 
     @property
     def branches(self) -> list[str]:

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from edgewise.data.displacement import DIRECTIONS
-from edgewise.data.groups import GROUPS
 from edgewise.inference.gains import HELD, PREDICTORS, Held, compared, delta_loss, gains, predictor, transient
 from edgewise.inference.generalisation import dominance, informative_strengths
 from edgewise.inference.intervals import LOG, Scale, fraction, plain
@@ -54,12 +53,12 @@ def series_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
 
     def by_group(kind: Kind, quantity: str, of_subspace: str = "", held: Held = "step") -> pd.DataFrame:
         """A quantity of every branch and group; beside it that of the leading eigenvectors' span, where measured."""
-        columns = {f"{quantity}_{group}": group for group in GROUPS}
-        spans = {f"{of_subspace}_{group}": f"{group}_subspace" for group in GROUPS}
+        columns = {f"{quantity}_{group}": group for group in records[0].groups}
+        spans = {f"{of_subspace}_{group}": f"{group}_subspace" for group in records[0].groups}
         measured = getattr(records[0], kind)["baseline"].columns
         return by_branch(kind, columns | {old: new for old, new in spans.items() if old in measured}, held)
 
-    def deltas(held: Held, names: Sequence[str] = GROUPS) -> pd.DataFrame:
+    def deltas(held: Held, names: Sequence[str]) -> pd.DataFrame:
         """The exit branch's columns are the groups'; those of other branches begin with their names."""
         parts = []
         for branch in compared(records[0]):
@@ -76,7 +75,7 @@ def series_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
             f"secant_sharpness{suffix}": by_branch("steps", {"secant_sharpness": ""}, held).assign(**thresholds),
             f"alignment{suffix}": by_group("hessian", "alignment", "subspace_alignment", held),
             f"curvature_influence{suffix}": by_group("hessian", "curvature_influence", "subspace_influence", held),
-            f"delta_loss{suffix}": deltas(held),
+            f"delta_loss{suffix}": deltas(held, records[0].groups),
         }
     return tables | {
         "group_loss": by_group("steps", "loss"),
@@ -180,8 +179,8 @@ def selector(seed: int, records: SeedRecords) -> pd.DataFrame:
     gain_step, gain_time : Delta l_k against the exit branch, settled, at equal step and at equal training time; of
         other branches with their names before
     """
-    names = (*GROUPS, *records.strata)
-    kinds = ["group"] * len(GROUPS) + ["stratum"] * len(records.strata)
+    names = records.tracked
+    kinds = ["group"] * len(records.groups) + ["stratum"] * len(records.strata)
     table = {"seed": seed, "name": list(names), "kind": kinds}
     for predicting in (*PREDICTORS, *COUPLINGS):
         table[predicting] = predictor(records, predicting, "exit", names)
@@ -235,7 +234,7 @@ def coupling(seed: int, records: SeedRecords) -> pd.DataFrame:
     """
     table = pd.concat([records.hessian["base"].iloc[:-1], records.hessian["baseline"]])
     parts = []
-    for group in GROUPS:
+    for group in records.groups:
         columns = {"step": table["step"] - records.t_star}
         columns |= {name: table[f"{name}_{group}"] for name in ("curvature_influence", *COUPLINGS)}
         columns |= {f"sharpness_{name}": columns[name] ** 2 for name in COUPLINGS}

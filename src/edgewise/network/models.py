@@ -49,13 +49,16 @@ BYTES_PER_PARAMETER = 40
 
 
 def build_model(params: ModelParams, input_shape: tuple[int, ...], outputs: int = 2) -> nn.Module:
-    """The network that `params` names, for inputs of shape [C, H, W]; not yet initialised (see `initial_theta`).
+    """The network that `params` names, for inputs of shape [C, H, W] or [d]; not yet initialised (see `initial_theta`).
 
     Raises
     ------
     ParameterError
         Names model.name, if the images are too small for the network, or a network of your own cannot be used.
     """
+    if params.name in ("cnn", "resnet") and len(input_shape) != 3:
+        allowed = f"needs images, these are rows of {math.prod(input_shape)} numbers: use mlp"
+        raise ParameterError("model.name", params.name, allowed)
     if params.name in MODELS:
         with torch.device("meta"):
             sizes = [parameter.numel() for parameter in MODELS[params.name](params, input_shape, outputs).parameters()]

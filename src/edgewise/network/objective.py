@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from edgewise.network import ranks
 
 Loss = Literal["mse", "ce"]
+#: A loss of one's own: the losses [m] of outputs [m, classes] for labels [m].
+LossOfExamples = Callable[[Tensor, Tensor], Tensor]
 
 #: Number of per-example gradients, [P] each, that are held in memory at once.
 VMAP_CHUNK = 32
@@ -58,7 +60,7 @@ class Objective:
     Parameters
     ----------
     model : the network; its structure is used, the values of its own parameters are not
-    loss : "mse", the sum over the outputs of (output - one-hot)^2, or "ce", softmax cross-entropy
+    loss : "mse", the sum over the outputs of (output - one-hot)^2, "ce", softmax cross-entropy, or a `LossOfExamples`
     x : [n, ...]; of several ranks, each has its own rows
     y : int64 [n], of the same rows
     chunk_size : number of examples in one pass
@@ -82,7 +84,7 @@ class Objective:
     tensor([1., 9., 1., 9.])
     """
 
-    def __init__(self, model: nn.Module, loss: Loss, x: Tensor, y: Tensor, chunk_size: int) -> None:
+    def __init__(self, model: nn.Module, loss: Loss | LossOfExamples, x: Tensor, y: Tensor, chunk_size: int) -> None:
         self.model, self.loss, self.x, self.y, self.chunk_size = model, loss, x, y, chunk_size
         self._names = [name for name, _ in model.named_parameters()]
         self._shapes = [parameter.shape for parameter in model.parameters()]
@@ -128,16 +130,16 @@ class Objective:
             one_hot = y[:, None] == torch.arange(outputs.shape[1], device=y.device)
             # Not as a difference: its forward derivative by a constant loads torch's compiler, which takes seconds.
             return F.mse_loss(outputs, one_hot.to(outputs), reduction="none").sum(dim=1)
-        return F.cross_entropy(outputs, y, reduction="none")
+        return F.cross_entropy(outputs, y, reduction="none") if self.loss == "ce" else self.loss(outputs, y)
 
     def label_probabilities(self, outputs: Tensor, y: Tensor) -> Tensor:
         """The probability [m] that outputs [m, classes] give to the labels y [m].
 
         For CE it is the label's softmax; where that is near 1, the gradient of the loss vanishes (saturation). For MSE
         it is the label's output, clipped to [0, 1]: the outputs that minimise MSE are the means of the one-hot labels,
-        which are class probabilities.
+        which are class probabilities. A loss of one's own is taken to be of logits, as CE.
         """
-        of_label = outputs.softmax(dim=1) if self.loss == "ce" else outputs.clamp(0, 1)
+        of_label = outputs.clamp(0, 1) if self.loss == "mse" else outputs.softmax(dim=1)
         return of_label.gather(1, y[:, None])[:, 0]
 
     def evaluate(self, theta: Tensor) -> Evaluation:
@@ -230,7 +232,8 @@ class Objective:
             loss = self.example_losses(self.outputs(leaf, x), y).sum()
             slope = torch.autograd.grad(loss, leaf, create_graph=True)[0] @ v
             curvature = torch.autograd.grad(slope, leaf, create_graph=True)[0] @ v
-            total += torch.autograd.grad(curvature, leaf)[0]
+            if curvature.requires_grad:  # that of a quadratic depends on nothing
+                total += torch.autograd.grad(curvature, leaf)[0]
         return ranks.summed(total) / len(self)
 
     def sharpness_gradient_over(self, theta: Tensor, v: Tensor, length: float) -> Tensor:

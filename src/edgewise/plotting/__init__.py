@@ -13,7 +13,7 @@ file, the function, and the tables and columns that the function reads. The stag
 Figure 2 shows images and not a table, so `draw_images` draws it from the data itself.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.examples import Dataset
-from edgewise.data.groups import GROUPS, NATURAL, Examples
+from edgewise.data.groups import NATURAL, Examples
 from edgewise.errors import EdgewiseError
 from edgewise.plotting import causes, edges, geometry, over_training, points, unseen_data
 from edgewise.plotting.style import MAIN_BRANCHES, Captions, Tables, figure_style, to_png
@@ -39,18 +39,27 @@ class FigureSpec:
     Attributes
     ----------
     function : draws the figure from its tables
-    needs : the tables that the function reads, by name, each with the columns that must be there
-    optional : whether a run may lack its tables, as one of an optimiser without a model of the edge, or without a sweep
+    needs : the tables that the function reads, by name, each with the columns that must be there; "{group}" in a
+        column's name stands for every group of the table groups
+    optional : whether a run may lack its tables, as one without a model of the edge, a sweep or attacks
     """
 
     function: Callable[[Tables, Captions], Figure]
     needs: dict[str, list[str]]
     optional: bool = False
 
+    def columns(self, table: str, groups: Iterable[str]) -> list[str]:
+        """The columns of a table that must be there, if these are the groups."""
+        named = dict.fromkeys(column.format(group=group) for column in self.needs[table] for group in groups)
+        return list(named)
+
 
 def _by_group(branches: Sequence[str]) -> list[str]:
-    return [f"{branch}_{group}" for branch in branches for group in GROUPS]
+    return [f"{branch}_{{group}}" for branch in branches]
 
+
+#: The table that names the groups, for the figures that show them.
+GROUPS: dict[str, list[str]] = {"groups": ["trained"]}
 
 BRANCH_COLUMNS = list(MAIN_BRANCHES)
 SHARPNESS_COLUMNS = [*MAIN_BRANCHES, "stability_threshold", "exit_stability_threshold"]
@@ -60,16 +69,16 @@ CONTROL_COLUMNS = [
     f"{quantity}_{direction}" for quantity in ("alignment", "curvature_influence") for direction in DIRECTIONS
 ]
 POSITION_COLUMNS = ["label", "along", "away"]
-DISTANCE_COLUMNS = [NATURAL, *GROUPS, *(f"control_{direction}" for direction in DIRECTIONS)]
+DISTANCE_COLUMNS = [NATURAL, "{group}", *(f"control_{direction}" for direction in DIRECTIONS)]
 
 #: Every figure that is drawn from tables, by the name of its file.
 FIGURES = {
     "figure_01_taxonomy": FigureSpec(
-        geometry.taxonomy, {"taxonomy": POSITION_COLUMNS, "shared_images": ["seed", "images"]}
+        geometry.taxonomy, {"taxonomy": POSITION_COLUMNS, "shared_images": ["seed", "images"], **GROUPS}
     ),
     "figure_04_delta_loss": FigureSpec(
         over_training.delta_loss,
-        {"delta_loss": list(GROUPS), "delta_loss_equal_time": list(GROUPS), "moments": ["transient"]},
+        {"delta_loss": ["{group}"], "delta_loss_equal_time": ["{group}"], "moments": ["transient"], **GROUPS},
     ),
     "figure_05_alignment": FigureSpec(
         over_training.alignment,
@@ -79,25 +88,30 @@ FIGURES = {
             "sharpness": SHARPNESS_COLUMNS,
             "sharpness_equal_time": SHARPNESS_COLUMNS,
             "moments": SECOND_ONSET_COLUMNS,
+            **GROUPS,
         },
     ),
     "figure_06_control": FigureSpec(
         over_training.control, {"control": CONTROL_COLUMNS, "control_alpha": CONTROL_COLUMNS}
     ),
     "figure_07_persistence": FigureSpec(
-        over_training.persistence, {name: _by_group(["baseline"]) for name in over_training.PERSISTENCE}
+        over_training.persistence, {name: _by_group(["baseline"]) for name in over_training.PERSISTENCE} | GROUPS
     ),
     "figure_08_examples": FigureSpec(points.examples, {"examples": ["centroid_distance", "alignment"]}),
     "figure_09_robustness": FigureSpec(
-        unseen_data.robustness, {"robustness": [], "robustness_epsilon": ["baseline_test", "exit_test"]}
+        unseen_data.robustness,
+        {"robustness": [], "robustness_epsilon": ["baseline_test", "exit_test"], **GROUPS},
+        optional=True,
     ),
     "figure_10_ood": FigureSpec(unseen_data.ood, {"ood": [], "corruptions": []}),
-    "figure_15_19_centroid_distance": FigureSpec(geometry.centroid_distance, {"centroid_distance": DISTANCE_COLUMNS}),
+    "figure_15_19_centroid_distance": FigureSpec(
+        geometry.centroid_distance, {"centroid_distance": DISTANCE_COLUMNS, **GROUPS}
+    ),
     "figure_16_17_influence": FigureSpec(
         over_training.influence,
-        {"curvature_influence": GROUP_COLUMNS, "control_alpha": ["curvature_influence_coherent"]},
+        {"curvature_influence": GROUP_COLUMNS, "control_alpha": ["curvature_influence_coherent"], **GROUPS},
     ),
-    "figure_18_displacement": FigureSpec(geometry.displacement, {"taxonomy": POSITION_COLUMNS}),
+    "figure_18_displacement": FigureSpec(geometry.displacement, {"taxonomy": POSITION_COLUMNS, **GROUPS}),
     "figure_20_21_typicality": FigureSpec(
         over_training.typicality,
         {"centroid_correlation": BRANCH_COLUMNS, "example_alignment": ["typical", "atypical", "all"]},
@@ -107,27 +121,29 @@ FIGURES = {
         {
             "coupling": ["step", "curvature_influence", "sharpness_coupling", "sharpness_coupling_over_step"],
             "selector": ["name", "kind", "coupling", "coupling_over_step", "gain_time"],
+            **GROUPS,
         },
     ),
     "figure_counterfactuals": FigureSpec(
         causes.counterfactuals,
-        {"counterfactuals": list(GROUPS), "removed": ["removed", "name", "kind", "measured", "predicted"]},
+        {"counterfactuals": ["{group}"], "removed": ["removed", "name", "kind", "measured", "predicted"], **GROUPS},
         optional=True,
     ),
     "figure_decomposition": FigureSpec(
         over_training.decomposition,
-        {"decomposition": [f"{part}_{group}" for part in ("delta", "path", "oscillation") for group in GROUPS]},
+        {"decomposition": [f"{part}_{{group}}" for part in ("delta", "path", "oscillation")], **GROUPS},
     ),
-    "figure_dose": FigureSpec(causes.dose, {"dose": [f"measured_{group}" for group in GROUPS]}, optional=True),
+    "figure_dose": FigureSpec(causes.dose, {"dose": ["measured_{group}"], **GROUPS}, optional=True),
     "figure_edge_flow": FigureSpec(
         points.edge_flow,
         {
             "predicted_gains": ["name", "kind", "measured", "predicted"],
-            "prediction": [*(f"{kind}_{group}" for kind in ("measured", "predicted") for group in GROUPS), "error"],
+            "prediction": ["measured_{group}", "predicted_{group}", "error"],
+            **GROUPS,
         },
         optional=True,
     ),
-    "figure_group_loss": FigureSpec(over_training.group_loss, {"group_loss": GROUP_COLUMNS}),
+    "figure_group_loss": FigureSpec(over_training.group_loss, {"group_loss": GROUP_COLUMNS, **GROUPS}),
     "figure_kinks": FigureSpec(
         edges.kinks,
         {
@@ -138,11 +154,11 @@ FIGURES = {
     ),
     "figure_models": FigureSpec(
         points.models,
-        {"models": ["sharpness_measured"], "models_gains": ["seed", "name", "kind", "measured", "predicted"]},
+        {"models": ["sharpness_measured"], "models_gains": ["seed", "name", "kind", "measured", "predicted"], **GROUPS},
         optional=True,
     ),
     "figure_selector": FigureSpec(
-        points.selector, {"selector": ["name", "kind", "curvature_influence", "gain_step", "gain_time"]}
+        points.selector, {"selector": ["name", "kind", "curvature_influence", "gain_step", "gain_time"], **GROUPS}
     ),
     "figure_sharpness": FigureSpec(
         over_training.sharpness,
@@ -187,15 +203,18 @@ def draw(name: str, tables: Tables, captions: Captions) -> Figure:
         If a table or a column that the figure needs is missing, or a table is empty.
     """
     spec = FIGURES[name]
-    for table, columns in spec.needs.items():
-        if table not in tables:
-            raise EdgewiseError(f"{name}: needs the table plots/tables/{table}.csv")
-        _check_table(table, tables[table], columns)
+    if missing := [table for table in spec.needs if table not in tables]:
+        raise EdgewiseError(f"{name}: needs the table plots/tables/{missing[0]}.csv")
+    groups = tables["groups"].index if "groups" in spec.needs else [""]
+    for table in spec.needs:
+        _check_table(table, tables[table], spec.columns(table, groups))
     with figure_style():
         return spec.function({table: tables[table] for table in spec.needs}, captions)
 
 
-def draw_images(train: Examples, dataset: Dataset, shared: Mapping[str, int], captions: Captions) -> Figure:
+def draw_images(
+    train: Examples, dataset: Dataset, shared: Mapping[str, int], tables: Tables, captions: Captions
+) -> Figure:
     """Draw figure 2: a few training images of every group and label.
 
     Parameters
@@ -203,10 +222,11 @@ def draw_images(train: Examples, dataset: Dataset, shared: Mapping[str, int], ca
     train : the training data, with the group of each image
     dataset : supplies the normalisation, which is undone, and the names of the classes
     shared : trained images that the groups of a pair have in common, by "<group> & <group>"
+    tables : with the table groups
     captions : what the caption says of the run
     """
     with figure_style():
-        return geometry.images(train, dataset, shared, captions)
+        return geometry.images(train, dataset, shared, tables, captions)
 
 
 def _check_table(name: str, table: pd.DataFrame, columns: list[str]) -> None:
@@ -214,5 +234,5 @@ def _check_table(name: str, table: pd.DataFrame, columns: list[str]) -> None:
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise EdgewiseError(f"plots/tables/{name}.csv: lacks the columns {', '.join(missing)}; `dvc repro` makes them")
-    if table.empty:
+    if not len(table):
         raise EdgewiseError(f"plots/tables/{name}.csv: has no rows")

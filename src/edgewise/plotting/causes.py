@@ -5,7 +5,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from edgewise.data.groups import GROUPS
 from edgewise.plotting.curves import mark_zero
 from edgewise.plotting.points import draw_named, mark_equality
 from edgewise.plotting.style import (
@@ -14,33 +13,37 @@ from edgewise.plotting.style import (
     Captions,
     CurveStyle,
     Tables,
+    group_colors,
     in_words,
     legend_entry,
     marker_entry,
     new_figure,
+    remove_from,
 )
 
 
 def dose(tables: Tables, captions: Captions) -> Figure:
     """Each group's settled gain against the factor on the step size, measured and predicted."""
     table = tables["dose"]
-    predicted = f"predicted_{GROUPS[0]}" in table
+    colors = group_colors(tables)
+    predicted = f"predicted_{next(iter(colors))}" in table
     entries = [marker_entry(BLACK, "measured")]
     entries += [legend_entry(CurveStyle(BLACK, "--"), "edge flow at both step sizes, from onset")] if predicted else []
     caption = f"Settled part, at equal training time. {captions.mean_with('bar')}"
     title = "Does more of the cause do more? Gain against how far the step size is lowered"
-    figure, panels = new_figure((1, 4), title, caption, entries, panel_size=(3.6, 3.6), sharex=True)
+    figure, panels = new_figure((-(-len(colors) // 4), 4), title, caption, entries, panel_size=(3.6, 3.6), sharex=True)
     factors = table.index.to_numpy(float)
-    for panel, group in zip(panels.flat, GROUPS, strict=True):
+    for panel, (group, color) in zip(panels.flat, colors.items(), strict=False):
         means = table[f"measured_{group}"].to_numpy(float)
         low, high = (table[f"measured_{group}_{end}"].to_numpy(float) for end in ("low", "high"))
-        panel.vlines(factors, low, high, color=COLORS[group], linewidth=1.4, alpha=0.7)
-        panel.plot(factors, means, "o", color=COLORS[group], markersize=6)
+        panel.vlines(factors, low, high, color=color, linewidth=1.4, alpha=0.7)
+        panel.plot(factors, means, "o", color=color, markersize=6)
         if predicted:
             panel.plot(factors, table[f"predicted_{group}"].to_numpy(float), color=BLACK, linestyle="--")
         mark_zero(panel)
-        panel.set_title(in_words(group), color=COLORS[group])
+        panel.set_title(in_words(group), color=color)
         panel.set(xlabel="factor on the step size", ylabel="settled Δℓ$_k$", xlim=(0, 1))
+    remove_from(panels, len(colors))
     return figure
 
 
@@ -48,7 +51,8 @@ def counterfactuals(tables: Tables, captions: Captions) -> Figure:
     """Who pays for whom, as a matrix; and what removing a group does, measured against predicted."""
     points = tables["removed"]
     strata = points.loc[points["kind"] == "stratum", "name"].unique()
-    entries = [marker_entry(COLORS[group], in_words(group)) for group in GROUPS]
+    colors = group_colors(tables)
+    entries = [marker_entry(color, in_words(group)) for group, color in colors.items()]
     entries += (
         [marker_entry(COLORS["natural"], f"{len(strata)} strata of natural examples", "D")] if len(strata) else []
     )
@@ -56,28 +60,28 @@ def counterfactuals(tables: Tables, captions: Captions) -> Figure:
     title = "Who pays for whom: the gain of a group with another left out, less that with all"
     figure, panels = new_figure((1, 2), title, caption, entries, panel_size=(6.4, 4.6))
     matrix, check = panels[0]
-    _draw_matrix(matrix, 1000 * tables["counterfactuals"])
-    draw_named(check, points, "predicted", "measured")
+    _draw_matrix(matrix, 1000 * tables["counterfactuals"], list(colors))
+    draw_named(check, points, "predicted", "measured", colors)
     mark_equality(check, points[["predicted", "measured"]].to_numpy())
     check.set(xlabel="predicted change of Δℓ$_k$", ylabel="measured change of Δℓ$_k$")
     check.set_title("a group removed from the training data: the others")
     return figure
 
 
-def _draw_matrix(panel: Axes, table: pd.DataFrame) -> None:
+def _draw_matrix(panel: Axes, table: pd.DataFrame, groups: list[str]) -> None:
     """Draw the changes, a row a group left out, with their values and intervals in the cells."""
-    means = table[list(GROUPS)].to_numpy(float)
+    means = table[groups].to_numpy(float)
     limit = float(np.abs(means).max()) or 1.0
     panel.imshow(means, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
     for row, left_out in enumerate(table.index):
-        for column, group in enumerate(GROUPS):
+        for column, group in enumerate(groups):
             low, high = (float(table.loc[left_out, f"{group}_{end}"]) for end in ("low", "high"))
             interval = f"\n[{low:.2g}, {high:.2g}]" if np.isfinite([low, high]).all() else ""
             value = means[row, column]
             color = "white" if abs(value) > 0.6 * limit else BLACK
             text = f"{value:.2g}{interval}"
             panel.text(column, row, text, ha="center", va="center", fontsize=9.5, color=color)
-    panel.set_xticks(range(len(GROUPS)), [in_words(group) for group in GROUPS])
+    panel.set_xticks(range(len(groups)), [in_words(group) for group in groups])
     panel.set_yticks(range(len(table)), [in_words(group) for group in table.index])
     panel.grid(visible=False)
     panel.set(xlabel="whose Δℓ$_k$ changes", ylabel="left out: its gradient taken at the centre")

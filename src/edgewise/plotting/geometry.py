@@ -19,34 +19,38 @@ from edgewise.plotting.style import (
     Captions,
     CurveStyle,
     Tables,
+    group_colors,
     in_words,
     legend_entry,
     marker_entry,
     new_figure,
 )
 
-#: Of an example, by its label.
-MARKERS = {0: "o", 1: "^"}
+#: Of examples, by their label; with more labels they begin again.
+MARKERS = "o^sDv<>Pp*"
 
-#: Images of each group and label in figure 2.
-IMAGES_SHOWN = 5
+#: Pairs of groups that a caption names.
+PAIRS_NAMED = 10
+
+#: Columns of images in figure 2: as many for each label, and of many labels one for each.
+IMAGES_SHOWN = 10
 
 
 def taxonomy(tables: Tables, captions: Captions) -> Figure:
     """Where the groups lie, along the axis of the centroids and away from it (figure 1)."""
-    entries = [marker_entry(COLORS[g], in_words(g), hollow=g == "output_outlier") for g in (NATURAL, *GROUPS)]
+    colors = {NATURAL: COLORS[NATURAL], **group_colors(tables)}
+    entries = [marker_entry(color, in_words(g), hollow=g == "output_outlier") for g, color in colors.items()]
     shared = tables["shared_images"]
     of_first_seed = shared[shared["seed"] == shared["seed"].iloc[0]]["images"]
-    labels = "Output-outliers have the other label"
-    caption = f"{captions.first_seed}. {labels}. {shared_in_words(of_first_seed.to_dict())}"
-    figure, panel = _position_figure("The four groups in input space", caption, entries)
+    labels = " Output-outliers have the other label." if "output_outlier" in colors else ""
+    caption = f"{captions.first_seed}.{labels} {shared_in_words(of_first_seed.to_dict())}"
     table = tables["taxonomy"]
-    for group in (NATURAL, *GROUPS):
-        color = COLORS[group]
+    figure, panel = _position_figure(f"The {the_groups(tables)} in input space", caption, entries, table)
+    for group, color in colors.items():
         # Output-outliers lie where inliers do, so they are rings around them.
         face, size = ("none", 75) if group == "output_outlier" else (color, 14 if group == NATURAL else 34)
         alpha = 0.35 if group == NATURAL else 0.85
-        for label, marker in MARKERS.items():
+        for label, marker in _markers(table).items():
             rows = _of(table, group, label)
             panel.scatter(
                 rows["along"], rows["away"], size, marker=marker, facecolors=face, edgecolors=color, alpha=alpha
@@ -57,13 +61,15 @@ def taxonomy(tables: Tables, captions: Captions) -> Figure:
 
 def displacement(tables: Tables, captions: Captions) -> Figure:
     """The same seed images displaced coherently and as far in random directions (figure 18)."""
-    entries = [marker_entry(COLORS[NATURAL], NATURAL), marker_entry(COLORS["inlier"], "seed images (inliers)")]
+    # Without the paper's groups the seed images are not among the examples shown.
+    shown = {NATURAL: COLORS[NATURAL]} | {name: c for name, c in group_colors(tables).items() if name == "inlier"}
+    entries = [marker_entry(c, "seed images (inliers)" if name == "inlier" else name) for name, c in shown.items()]
     entries += [marker_entry(COLORS["coherent"], "coherent"), marker_entry(COLORS["random"], "random directions")]
-    figure, panel = _position_figure("Equally far, along v$_{diff}$ or orthogonal to it", captions.setting, entries)
     table = tables["taxonomy"]
-    shown = {NATURAL: COLORS[NATURAL], "inlier": COLORS["inlier"]}
+    title = "Equally far, along v$_{diff}$ or orthogonal to it"
+    figure, panel = _position_figure(title, captions.setting, entries, table)
     shown |= {f"control_{direction}": COLORS[direction] for direction in DIRECTIONS}
-    for label, marker in MARKERS.items():
+    for label, marker in _markers(table).items():
         seeds = _of(table, "inlier", label)
         for group, color in shown.items():
             rows = _of(table, group, label)
@@ -77,13 +83,16 @@ def displacement(tables: Tables, captions: Captions) -> Figure:
     return figure
 
 
-def _position_figure(title: str, caption: str, entries: list[Line2D]) -> tuple[Figure, Axes]:
+def _position_figure(title: str, caption: str, entries: list[Line2D], table: pd.DataFrame) -> tuple[Figure, Axes]:
     """A figure of one panel of positions, whose legend also has the markers of the labels and of the centroids."""
-    entries = entries + [marker_entry(GREY, f"label {label}", marker) for label, marker in MARKERS.items()]
-    star = Line2D([], [], color="black", linestyle="", marker="*", markersize=11, label="class means μ$_0$, μ$_1$")
+    markers = _markers(table)
+    entries = entries + [marker_entry(GREY, f"label {label}", marker) for label, marker in markers.items()]
+    means = "class means μ$_0$, μ$_1$" if len(markers) == 2 else "means of a class and its other class"
+    star = Line2D([], [], color="black", linestyle="", marker="*", markersize=11, label=means)
     figure, panels = new_figure((1, 1), title, caption, [*entries, star], panel_size=(10, 4.6))
     panel = panels[0, 0]
-    panel.set_xlabel("position along v$_{diff}$ (μ$_0$ at 0, μ$_1$ at 1)")
+    at_ends = "μ$_0$ at 0, μ$_1$ at 1" if len(markers) == 2 else "of the two means that of the smaller label at 0"
+    panel.set_xlabel(f"position along v$_{{diff}}$ ({at_ends})")
     panel.set_ylabel("distance from that axis, in units of ‖v$_{diff}$‖")
     return figure, panel
 
@@ -95,10 +104,22 @@ def shared_in_words(shared: Mapping[str, int]) -> str:
     'Trained images in common: inlier & output-outlier 10; others 0'
     """
     pairs = [f"{in_words(pair)} {count}" for pair, count in shared.items() if count]
+    if len(pairs) > PAIRS_NAMED:
+        return f"{len(pairs)} of {len(shared)} pairs of groups have trained images in common"
     if not pairs:
         return "The groups have no trained image in common"
     others = "" if len(pairs) == len(shared) else "; others 0"
     return f"Trained images in common: {', '.join(pairs)}{others}"
+
+
+def the_groups(tables: Tables) -> str:
+    """How a title calls the groups."""
+    return "four groups" if tuple(tables["groups"].index) == GROUPS else "groups"
+
+
+def _markers(table: pd.DataFrame) -> dict[int, str]:
+    """The marker of each label in the table."""
+    return {label: MARKERS[label % len(MARKERS)] for label in range(int(table["label"].max()) + 1)}
 
 
 def _of(table: pd.DataFrame, group: str, label: int) -> pd.DataFrame:
@@ -110,22 +131,24 @@ def _draw_centroids(panel: Axes) -> None:
     panel.set_ylim(bottom=-0.03 * panel.get_ylim()[1])
 
 
-def images(train: Examples, dataset: Dataset, shared: Mapping[str, int], captions: Captions) -> Figure:
+def images(train: Examples, dataset: Dataset, shared: Mapping[str, int], tables: Tables, captions: Captions) -> Figure:
     """A few images of every group and label, as pixels (figure 2)."""
     clipped = "Pixels outside the display's range, as displacement makes them, are clipped"
     caption = f"{captions.first_seed}. {clipped}. {shared_in_words(shared)}"
-    names = (NATURAL, *GROUPS)
-    shape = (len(names), 2 * IMAGES_SHOWN)
-    figure, panels = new_figure(shape, "Images of the four groups", caption, panel_size=(1.14, 1.0))
+    colors = {NATURAL: COLORS[NATURAL], **group_colors(tables)}
+    classes = len(dataset.class_names)
+    shown = max(1, IMAGES_SHOWN // classes)
+    shape = (len(colors), classes * shown)
+    figure, panels = new_figure(shape, f"Images of the {the_groups(tables)}", caption, panel_size=(1.14, 1.0))
     for panel in panels.flat:
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
         panel.grid(visible=False)
-    for row, group in zip(panels, names, strict=True):
-        for label in MARKERS:
-            members = np.flatnonzero((train.group == group) & (train.y == label))
+    for row, (group, color) in zip(panels, colors.items(), strict=True):
+        for label in range(classes):
+            members = np.flatnonzero(train.members[group] & (train.y == label))
             # A small group leaves panels empty.
-            for panel, member in zip(row[label * IMAGES_SHOWN :], members[:IMAGES_SHOWN], strict=False):
+            for panel, member in zip(row[label * shown :], members[:shown], strict=False):
                 pixels = _to_pixels(train.x[member], dataset)
                 panel.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         row[0].set_ylabel(
@@ -134,11 +157,11 @@ def images(train: Examples, dataset: Dataset, shared: Mapping[str, int], caption
             ha="right",
             va="center",
             labelpad=8,
-            color=COLORS[group],
+            color=color,
             fontweight="bold",
         )
-    for label in MARKERS:
-        panels[0, label * IMAGES_SHOWN].set_title(f'label {label}: "{dataset.class_names[label]}"')
+    for label, name in enumerate(dataset.class_names):
+        panels[0, label * shown].set_title(f'label {label}: "{name}"' if shown > 1 else f'"{name}"')
     return figure
 
 
@@ -154,9 +177,10 @@ def centroid_distance(tables: Tables, captions: Captions) -> Figure:
     table = tables["centroid_distance"]
     caption = f"{captions.setting}. In the legends: median distance"
     figure, panels = new_figure((1, 2), "Distance to the centroid of the own class", caption)
-    groups = {name: (COLORS[name], in_words(name)) for name in (NATURAL, *GROUPS)}
-    controls = {
-        "inlier": (COLORS["inlier"], "seed images (inliers)"),
+    colors = {NATURAL: COLORS[NATURAL], **group_colors(tables)}
+    groups = {name: (color, in_words(name)) for name, color in colors.items()}
+    controls = {"inlier": (COLORS["inlier"], "seed images (inliers)")} if "inlier" in colors else {}
+    controls |= {
         "control_coherent": (COLORS["coherent"], "displaced coherently"),
         "control_random": (COLORS["random"], "displaced at random"),
     }

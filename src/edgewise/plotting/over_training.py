@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from edgewise.data.displacement import DIRECTIONS
-from edgewise.data.groups import GROUPS
 from edgewise.plotting.curves import (
     UNBOUNDED,
     draw_curves,
@@ -41,11 +40,14 @@ from edgewise.plotting.style import (
     CurveStyle,
     Tables,
     branch_style,
+    grid,
+    group_colors,
     group_entries,
     group_style,
     in_words,
     legend_entry,
     new_figure,
+    remove_from,
 )
 
 #: What Δℓ compares on each branch: the prefix of its columns in the table, and the title of its panels.
@@ -64,8 +66,8 @@ CLOCKS = {"step": ("", STEPS_LABEL), "time": ("_equal_time", TIME_LABEL)}
 #: The tables of sharpness, with the labels of their axes.
 SHARPNESS = {"sharpness": "sharpness λ$_1$", "secant_sharpness": "secant sharpness κ"}
 
-#: Line style and marker of strata, by class.
-CLASS_STYLES = {0: ("-", "o"), 1: ("--", "^")}
+#: Line styles and markers of strata, by class; with more classes they begin again.
+CLASS_STYLES = [("-", "o"), ("--", "^"), ("-.", "s"), (":", "D")]
 
 #: The tables of figure 7: label of the axis, whether it is logarithmic, and the bounds of the quantity.
 PERSISTENCE = {
@@ -145,27 +147,30 @@ def group_loss(tables: Tables, captions: Captions) -> Figure:
     branches = branches_in(table)
     entries = [legend_entry(CurveStyle(GREY, BRANCH_LINESTYLES[branch]), BRANCH_LABELS[branch]) for branch in branches]
     caption = f"{captions.mean}. What looks like a thick line goes up and down at every step"
-    figure, panels = new_figure((2, 2), "Loss of every group", caption, entries, sharex=True)
-    for panel, group in zip(panels.flat, GROUPS, strict=True):
-        styles = {f"{branch}_{group}": group_style(group, branch) for branch in reversed(branches)}
+    colors = group_colors(tables)
+    figure, panels = new_figure(grid(len(colors)), "Loss of every group", caption, entries, sharex=True)
+    for panel, (group, color) in zip(panels.flat, colors.items(), strict=False):
+        styles = {f"{branch}_{group}": group_style(color, branch) for branch in reversed(branches)}
         draw_curves(panel, table, styles, log=True)
         mark_onset(panel)
-        panel.set_title(in_words(group), color=COLORS[group], fontweight="bold")
+        panel.set_title(in_words(group), color=color, fontweight="bold")
         panel.set_ylabel("loss")
-    for panel in panels[1]:
+    for panel in panels[-1]:
         panel.set_xlabel(STEPS_LABEL)
+    remove_from(panels, len(colors))
     return figure
 
 
 def delta_loss(tables: Tables, captions: Captions) -> Figure:
     """Δℓ_k at equal step and, beside it, at equal training time (figure 4)."""
     names = {"step": "delta_loss", "time": "delta_loss_equal_time"}
-    compared = compared_in(tables["delta_loss"], GROUPS[0])
+    compared = compared_in(tables["delta_loss"], str(tables["groups"].index[0]))
     title = "Who gains from the edge: Δℓ$_k$ = ℓ$_k$(away) − ℓ$_k$(at the edge)"
     caption = f"{captions.mean}. {GAIN_CAPTION} {_transient_in_words(tables['moments'])}"
-    figure, panels = new_figure((len(compared), 2), title, caption, group_entries())
+    figure, panels = new_figure((len(compared), 2), title, caption, group_entries(tables))
     for row, branch in zip(panels, compared, strict=True):
-        styles = {f"{DELTA_LOSS_PAIRS[branch][0]}{group}": group_style(group) for group in GROUPS}
+        colors = group_colors(tables).items()
+        styles = {f"{DELTA_LOSS_PAIRS[branch][0]}{group}": group_style(color) for group, color in colors}
         for panel, (held, name) in zip(row, names.items(), strict=True):
             _delta_panel(panel, tables[name], tables["moments"], branch, held, styles)
     return figure
@@ -212,9 +217,11 @@ def strata(tables: Tables, captions: Captions) -> Figure:
     colors = {q: to_hex(colormaps["viridis"](0.9 * (q - 1) / max(1, each - 1))) for q in range(1, each + 1)}
     ends = {1: " (nearest to the centroid)", each: " (farthest)"}
     entries = [legend_entry(CurveStyle(color), f"quantile {q}{ends.get(q, '')}") for q, color in colors.items()]
+    classes = int(table["label"].max()) + 1
+    class_styles = [CLASS_STYLES[label % len(CLASS_STYLES)] for label in range(classes)]
     entries += [
         Line2D([], [], color=GREY, ls=linestyle, marker=marker, markersize=6, label=f"class {label}")
-        for label, (linestyle, marker) in CLASS_STYLES.items()
+        for label, (linestyle, marker) in enumerate(class_styles)
     ]
     caption = f"{captions.mean_with('bar')}. At equal time. {GAIN_CAPTION} {_transient_in_words(tables['moments'])}"
     title = "What natural data gain from the edge, by distance to the centroid"
@@ -222,17 +229,17 @@ def strata(tables: Tables, captions: Captions) -> Figure:
     for (over_time, by_quantile, by_influence), branch in zip(panels, compared, strict=True):
         prefix = DELTA_LOSS_PAIRS[branch][0]
         styles = {
-            f"{prefix}{name}": CurveStyle(colors[row["quantile"]], CLASS_STYLES[row["label"]][0], band=False)
+            f"{prefix}{name}": CurveStyle(colors[row["quantile"]], class_styles[int(row["label"])][0], band=False)
             for name, row in table.iterrows()
         }
         _delta_panel(over_time, tables["delta_loss_strata"], tables["moments"], branch, "time", styles)
         over_time.set_title(DELTA_LOSS_PAIRS[branch][1])
         gain = f"{prefix}gain_time"
-        for label in CLASS_STYLES:
+        for label, (_, marker) in enumerate(class_styles):
             rows = table[table["label"] == label]
-            shift = 0.12 * (2 * label - 1)
-            _draw_points(by_quantile, rows["quantile"] + shift, rows, gain, label, colors)
-            _draw_points(by_influence, rows["curvature_influence"], rows, gain, label, colors)
+            shift = 0.24 * (label / (classes - 1) - 0.5)
+            _draw_points(by_quantile, rows["quantile"] + shift, rows, gain, marker, colors)
+            _draw_points(by_influence, rows["curvature_influence"], rows, gain, marker, colors)
         by_quantile.set(xlabel="quantile of the distance to the centroid", xticks=list(colors))
         by_influence.set(xlabel="influence C$_k$ before onset", xscale="log")
         for panel in (by_quantile, by_influence):
@@ -248,14 +255,14 @@ def strata(tables: Tables, captions: Captions) -> Figure:
 
 
 def _draw_points(
-    panel: Axes, x: pd.Series, rows: pd.DataFrame, column: str, label: int, colors: dict[int, str]
+    panel: Axes, x: pd.Series, rows: pd.DataFrame, column: str, marker: str, colors: dict[int, str]
 ) -> None:
     """Draw a column of strata of one class, with its intervals."""
     bounds = rows[[f"{column}_low", f"{column}_high"]].to_numpy(float)
     for at, value, (low, high), quantile in zip(x, rows[column], bounds, rows["quantile"], strict=True):
         color = colors[quantile]
         panel.plot([at, at], [low, high], color=color, linewidth=1, alpha=0.6)
-        panel.plot([at], [value], color=color, marker=CLASS_STYLES[label][1], markersize=6, linestyle="")
+        panel.plot([at], [value], color=color, marker=marker, markersize=6, linestyle="")
 
 
 def decomposition(tables: Tables, captions: Captions) -> Figure:
@@ -268,18 +275,21 @@ def decomposition(tables: Tables, captions: Captions) -> Figure:
     ]
     of_whole = "" if len(captions.seeds) == 1 else ", of Δℓ alone"
     caption = f"At the baseline's checkpoints, at equal training time. {captions.mean_with(f'band{of_whole}')}"
-    figure, panels = new_figure((2, 2), "What the edge costs a group, and where it leads", caption, entries)
-    for panel, group in zip(panels.flat, GROUPS, strict=True):
+    colors = group_colors(tables)
+    title = "What the edge costs a group, and where it leads"
+    figure, panels = new_figure(grid(len(colors)), title, caption, entries)
+    for panel, (group, color) in zip(panels.flat, colors.items(), strict=False):
         table["cost"] = -table[f"oscillation_{group}"]
         styles = {
-            f"delta_{group}": CurveStyle(COLORS[group], linewidth=2.2),
-            f"path_{group}": CurveStyle(COLORS[group], "--", band=False),
-            "cost": CurveStyle(COLORS[group], ":", band=False),
+            f"delta_{group}": CurveStyle(color, linewidth=2.2),
+            f"path_{group}": CurveStyle(color, "--", band=False),
+            "cost": CurveStyle(color, ":", band=False),
         }
         draw_curves(panel, table, styles, within=[0])
         mark_zero(panel)
-        panel.set_title(in_words(group), color=COLORS[group])
+        panel.set_title(in_words(group), color=color)
         panel.set(xlabel=TIME_LABEL, ylabel="Δℓ$_k$")
+    remove_from(panels, len(colors))
     return figure
 
 
@@ -291,10 +301,11 @@ def alignment(tables: Tables, captions: Captions) -> Figure:
     title = "Alignment with the sharpest direction, at the edge and away from it"
     caption = f"{captions.mean_of_pairs}{_second_onset_in_words(tables['moments'])}"
     shown = [("baseline", "step", ""), ("exit", "step", ", at equal step"), ("exit", "time", ", over training time")]
-    figure, panels = new_figure((2, len(shown)), title, caption, group_entries(), panel_size=(4.4, 3.4))
+    figure, panels = new_figure((2, len(shown)), title, caption, group_entries(tables), panel_size=(4.4, 3.4))
     for (upper, lower), (branch, held, which) in zip(panels.T, shown, strict=True):
         # Each branch has a panel of its own, so the steps before onset are shown in both.
-        styles = {f"{branch}_{group}": replace(group_style(group, branch), start=-np.inf) for group in GROUPS}
+        colors = group_colors(tables).items()
+        styles = {f"{branch}_{group}": replace(group_style(color, branch), start=-np.inf) for group, color in colors}
         suffix, xlabel = CLOCKS[held]
         draw_curves(upper, tables[f"alignment{suffix}"], styles, bounds=(0, 1))
         mark_onset(upper)
@@ -314,8 +325,8 @@ def persistence(tables: Tables, captions: Captions) -> Figure:
     """Influence, its two factors and the probability of the label, by group (figure 7)."""
     title = "Influence is alignment times gradient norm squared: who keeps both?"
     caption = f"Baseline branch. {captions.mean_of_pairs}"
-    figure, panels = new_figure((2, 2), title, caption, group_entries())
-    styles = {f"baseline_{group}": group_style(group) for group in GROUPS}
+    figure, panels = new_figure((2, 2), title, caption, group_entries(tables))
+    styles = {f"baseline_{group}": group_style(color) for group, color in group_colors(tables).items()}
     for panel, (name, (ylabel, log, bounds)) in zip(panels.flat, PERSISTENCE.items(), strict=True):
         draw_curves(panel, tables[name], styles, log=log, bounds=bounds)
         mark_onset(panel)
@@ -325,18 +336,18 @@ def persistence(tables: Tables, captions: Captions) -> Figure:
 
 def influence(tables: Tables, captions: Captions) -> Figure:
     """C_k by group over training (figure 16), and over alpha at onset (figure 17)."""
-    entries = group_entries()
+    entries, colors = group_entries(tables), group_colors(tables).items()
     entries += [legend_entry(CurveStyle(GREY, BRANCH_LINESTYLES[b]), BRANCH_LABELS[b]) for b in MAIN_BRANCHES]
     bands = "" if len(captions.seeds) == 1 else "; bands: baseline alone"
     caption = f"{captions.mean_of_pairs}{bands}"
     figure, panels = new_figure((1, 2), "Curvature influence by group", caption, entries)
     training, onset = panels[0]
-    styles = {f"exit_{group}": replace(group_style(group, "exit"), band=False) for group in GROUPS}
-    styles |= {f"baseline_{group}": group_style(group) for group in GROUPS}
+    styles = {f"exit_{group}": replace(group_style(color, "exit"), band=False) for group, color in colors}
+    styles |= {f"baseline_{group}": group_style(color) for group, color in colors}
     draw_curves(training, tables["curvature_influence"], styles, log=True)
     mark_onset(training)
     training.set(xlabel=STEPS_LABEL, ylabel=INFLUENCE_LABEL)
-    styles = {"curvature_influence_coherent": group_style("input_outlier")}
+    styles = {"curvature_influence_coherent": group_style(COLORS["input_outlier"])}
     draw_curves(onset, tables["control_alpha"], styles, log=True)
     onset.set(xlabel=ALPHA_LABEL, ylabel=INFLUENCE_LABEL)
     onset.set_title("input-outliers at onset")

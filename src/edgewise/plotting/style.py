@@ -7,6 +7,7 @@ edge, and broken for the others.
 """
 
 import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from typing import Any
 import matplotlib.style
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.artist import Artist
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
@@ -187,9 +190,18 @@ class CurveStyle:
     band: bool = True
 
 
-def group_style(group: str, branch: str = "baseline") -> CurveStyle:
-    """The colour of the group with the line style of the branch."""
-    return CurveStyle(COLORS[group], BRANCH_LINESTYLES[branch], start=_start(branch))
+def group_colors(tables: Tables) -> dict[str, str]:
+    """The groups of a run and their colours: the paper's four have their own, others are spread over a colormap."""
+    names = [str(name) for name in tables["groups"].index]
+    others = [name for name in names if name not in GROUPS]
+    spread = zip(others, colormaps["turbo"](np.linspace(0.05, 0.95, len(others))), strict=True)
+    colors = {name: to_hex(color) for name, color in spread}
+    return {name: COLORS[name] if name in GROUPS else colors[name] for name in names}
+
+
+def group_style(color: str, branch: str = "baseline") -> CurveStyle:
+    """The colour of a group with the line style of the branch."""
+    return CurveStyle(color, BRANCH_LINESTYLES[branch], start=_start(branch))
 
 
 def branch_style(branch: str) -> CurveStyle:
@@ -224,9 +236,19 @@ def marker_entry(color: str, label: str, marker: str = "o", *, hollow: bool = Fa
     return Line2D([], [], color=color, linestyle="", marker=marker, markerfacecolor=face, markersize=6, label=label)
 
 
-def group_entries() -> list[Line2D]:
-    """The legend entries of the four groups."""
-    return [legend_entry(group_style(group), in_words(group)) for group in GROUPS]
+def group_entries(tables: Tables) -> list[Line2D]:
+    """The legend entries of the groups."""
+    return [legend_entry(group_style(color), in_words(group)) for group, color in group_colors(tables).items()]
+
+
+def grid(panels: int) -> tuple[int, int]:
+    """Rows and columns for so many panels, about as many of each.
+
+    >>> grid(4), grid(7)
+    ((2, 2), (3, 3))
+    """
+    columns = math.ceil(math.sqrt(panels))
+    return -(-panels // columns), columns
 
 
 def new_figure(
@@ -272,6 +294,12 @@ def _add_legend(body: SubFigure, entries: Sequence[Artist]) -> None:
         if legend.get_window_extent().width <= body.bbox.width or columns == 1:
             break
         legend.remove()
+
+
+def remove_from(panels: Array, used: int) -> None:
+    """Take away the panels [rows, columns] from the one of this number on, which show nothing."""
+    for panel in panels.flat[used:]:
+        panel.remove()
 
 
 def to_png(figure: Figure) -> bytes:

@@ -7,13 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from edgewise.data.groups import GROUPS
 from edgewise.plotting.curves import draw_curves
 from edgewise.plotting.style import (
     ALPHA_LABEL,
     BRANCH_LABELS,
     BRANCH_LINESTYLES,
-    COLORS,
     GREY,
     MAIN_BRANCHES,
     STEPS_LABEL,
@@ -21,10 +19,12 @@ from edgewise.plotting.style import (
     CurveStyle,
     Tables,
     branch_style,
+    group_colors,
     group_style,
     in_words,
     legend_entry,
     new_figure,
+    remove_from,
 )
 
 
@@ -51,11 +51,11 @@ def robustness(tables: Tables, captions: Captions) -> Figure:
     shades = np.linspace(0.35, 1, len(strengths))
     colors = {strength: to_hex(colormaps["Greys"](shade)) for strength, shade in zip(strengths, shades, strict=True)}
     late = variants(over_strength)
-    groups = [group for group in GROUPS if group in late]
+    groups = {group: color for group, color in group_colors(tables).items() if group in late}
 
     entries = [legend_entry(CurveStyle(GREY, BRANCH_LINESTYLES[b]), BRANCH_LABELS[b]) for b in MAIN_BRANCHES]
     entries += [legend_entry(CurveStyle(color), f"ε = {s.removeprefix('eps')}") for s, color in colors.items()]
-    entries += [legend_entry(group_style(group), f"held-out {in_words(group)}") for group in groups]
+    entries += [legend_entry(group_style(color), f"held-out {in_words(group)}") for group, color in groups.items()]
     columns = 3 if groups else 2
     figure, panels = new_figure(
         (1, columns), "Accuracy under attack (PGD)", captions.mean, entries, panel_size=(4.8, 3.5)
@@ -68,7 +68,11 @@ def robustness(tables: Tables, captions: Captions) -> Figure:
     styles = {f"{b}_test": CurveStyle(GREY, BRANCH_LINESTYLES[b], 2.0) for b in MAIN_BRANCHES}
     _accuracy_panel(panels[0, 1], over_strength, styles, "test data, late in the branches", strength_label)
     if groups:
-        styles = {f"{b}_{g}": CurveStyle(COLORS[g], BRANCH_LINESTYLES[b]) for g in groups for b in MAIN_BRANCHES[::-1]}
+        styles = {
+            f"{branch}_{group}": CurveStyle(color, BRANCH_LINESTYLES[branch])
+            for group, color in groups.items()
+            for branch in MAIN_BRANCHES[::-1]
+        }
         _accuracy_panel(panels[0, 2], over_strength, styles, "held-out groups, late in the branches", strength_label)
     return figure
 
@@ -94,6 +98,5 @@ def ood(tables: Tables, captions: Captions) -> Figure:
         draw_curves(panel, tables[name], styles, log=True)
         panel.set(xlabel=ALPHA_LABEL if name == "ood" else "severity", ylabel="test loss")
         panel.set_title(f"{in_words(variant)} displacement" if name == "ood" else in_words(variant))
-    for panel in panels.flat[len(shifts) :]:
-        panel.remove()
+    remove_from(panels, len(shifts))
     return figure

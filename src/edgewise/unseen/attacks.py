@@ -3,9 +3,11 @@
 A perturbation is sought in the ball |perturbation| <= epsilon, of norm linf or l2 over the whole image, within the
 valid range of the pixels (`PixelSpace.feasible_change`).
 
-The attacks ascend the training loss or the margin m = logsumexp of the other outputs - the label's output
-(`attack_loss`). For CE both are the same attack, since CE = log(1 + exp(m)) increases strictly with m and a step uses
-only the direction of the gradient. The margin is used, because its gradient does not vanish where CE saturates.
+The attacks ascend the training loss or the margin (`attack_loss`). For CE it is m = logsumexp of the other outputs -
+the label's output, and both are the same attack, since CE = log(1 + exp(m)) increases strictly with m and a step uses
+only the direction of the gradient. The margin is used, because its gradient does not vanish where CE saturates. For
+MSE, whose outputs are near 0 and 1, the logsumexp would weigh the other outputs nearly alike: m is the largest of them
+- the label's. It is positive exactly where the network errs. Of two classes both margins are the same.
 
 Attacks accumulate over epsilon. An example counts as correct at epsilon only if no perturbation that was tried at this
 or a smaller epsilon fooled the network, so accuracy does not rise with epsilon. PGD also tries the perturbation of
@@ -118,7 +120,8 @@ def attack_loss(objective: Objective, outputs: Tensor, y: Tensor, maximise: Maxi
     if maximise == "loss" and objective.loss == "mse":
         return objective.example_losses(outputs, y)
     is_label = F.one_hot(y, outputs.shape[1]).bool()
-    return outputs.masked_fill(is_label, -torch.inf).logsumexp(dim=1) - outputs[is_label]
+    others = outputs.masked_fill(is_label, -torch.inf)
+    return (others.logsumexp(dim=1) if objective.loss == "ce" else others.amax(dim=1)) - outputs[is_label]
 
 
 def steepest_ascent(gradient: Tensor, norm: Norm) -> Tensor:

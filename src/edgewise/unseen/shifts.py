@@ -41,16 +41,18 @@ def shifted_inputs(
 ) -> Iterator[Shifted]:
     """Every shift of `DIRECTIONS` and `CORRUPTIONS`, at every strength, of inputs x [n, C, H, W] with labels y [n].
 
+    Inputs that are no images, x [n, d], are displaced alone: the corruptions do not apply.
+
     Parameters
     ----------
-    v_diff : [C, H, W], the difference of the class means, not normalised
+    v_diff : [K, C, H, W], for each class its mean less that of its other class, not normalised
     entropy : seeds the random directions and the noise
     """
     for direction in DIRECTIONS:
         away = torch.from_numpy(displacements(y.cpu().numpy(), v_diff, direction, entropy)).to(x)
         for alpha in params.alphas:
             yield Shifted(direction, alpha, x + alpha * away)
-    for corruption in CORRUPTIONS:
+    for corruption in CORRUPTIONS if x.ndim == 4 else ():
         yield Shifted(corruption, 0, x)
         for severity, strength in enumerate(getattr(params, corruption), start=1):
             corrupted = corrupt(pixels.pixels(x), corruption, strength, entropy)
@@ -58,15 +60,17 @@ def shifted_inputs(
 
 
 def displacements(y: Array, v_diff: Array, direction: Direction, entropy: Sequence[int]) -> Array:
-    """The displacement per unit of alpha of an input of each label in y [n], as float64 [n, *v_diff.shape].
+    """The displacement per unit of alpha of an input of each label in y [n], as float64 [n, C, H, W].
 
-    As for the input-outliers (paper, section 3). Coherent: -v_diff for class 0 and +v_diff for class 1, away from the
-    other class. Random: a different direction for each example, orthogonal to v_diff and of its length.
+    As for the input-outliers (paper, section 3). Coherent: v_diff of its class, away from the other class. Random: a
+    different direction for each example, orthogonal to v_diff of its class and of its length.
     """
-    if direction == "coherent":
-        return np.where(y == 1, 1.0, -1.0).reshape(-1, *[1] * v_diff.ndim) * v_diff.astype(np.float64)
-    flat = v_diff.astype(np.float64).reshape(-1)
-    return random_orthogonal(flat, len(y), np.random.default_rng(entropy)).reshape(-1, *v_diff.shape)
+    away = v_diff.astype(np.float64)[y]
+    if direction == "random":
+        for label, of_class in enumerate(v_diff.astype(np.float64).reshape(len(v_diff), -1)):
+            directions = random_orthogonal(of_class, len(y), np.random.default_rng(entropy))
+            away[y == label] = directions[y == label].reshape(-1, *v_diff.shape[1:])
+    return away
 
 
 def corrupt(pixels: Tensor, corruption: str, strength: float, entropy: Sequence[int]) -> Tensor:

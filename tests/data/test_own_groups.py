@@ -1,0 +1,165 @@
+"""Groups of natural training images: those of a file, and label noise."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgewise.data.examples import Dataset
+from edgewise.data.groups import GROUPS, NATURAL, Prototypes, choose_prototypes, grouped_data, with_noise
+from edgewise.data.memberships import read_groups
+from edgewise.errors import ParameterError
+from edgewise.params import GroupParams, PrototypeParams
+
+NAMES = ["a.png", "b.png", "c.png", "d.png"]
+
+
+def csv(path: Path, *rows: str, header: str = "example,group") -> Path:
+    file = path / "groups.csv"
+    file.write_text("\n".join([header, *rows]) + "\n")
+    return file
+
+
+def fails(path: Path, *parts: str, names: list[str] = NAMES) -> None:
+    with pytest.raises(ParameterError) as caught:
+        read_groups(path, names)
+    message = str(caught.value)
+    assert message.startswith(f"groups.file: was {str(path)!r}; ")
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def test_an_example_of_a_csv_may_be_in_several_groups_and_groups_keep_their_order(tmp_path):
+    found = read_groups(csv(tmp_path, "d.png,rare", "a.png,first", "d.png,first", "d.png,rare"), NAMES)
+    assert {group: mask.tolist() for group, mask in found.items()} == {
+        "rare": [False, False, False, True],
+        "first": [True, False, False, True],
+    }
+    assert list(found) == ["rare", "first"]
+
+
+@pytest.mark.parametrize("group", [["x", "", "y", "x"], [7, 8, 7, 9]])
+def test_an_array_names_the_group_of_each_example_and_an_empty_name_is_none(tmp_path, group):
+    np.savez(tmp_path / "a.npz", train_group=np.array(group))
+    found = read_groups(tmp_path / "a.npz", NAMES)
+    assert found.keys() == {str(name) for name in group if name != ""}
+    for name, mask in found.items():
+        assert mask.tolist() == [str(one) == name for one in group]
+
+
+def test_files_that_cannot_be_meant_are_an_error(tmp_path):
+    fails(csv(tmp_path, "e.png,rare"), "'e.png'", "not among the 4", "a.png to d.png")
+    fails(csv(tmp_path, "a.png,rare", header="image,group"), "columns example and group", "image")
+    fails(csv(tmp_path), "names 0 groups", "1 to 50")
+    fails(csv(tmp_path, *(f"a.png,g{i}" for i in range(51))), "names 51 groups", "1 to 50")
+    fails(tmp_path / "none.csv", "readable CSV")
+    np.savez(tmp_path / "short.npz", train_group=np.array(["x"]))
+    fails(tmp_path / "short.npz", "(1,)", "(4,)")
+    np.savez(tmp_path / "other.npz", train_y=np.zeros(4))
+    fails(tmp_path / "other.npz", "train_group")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "two words", "natural", "inlier", "clean", "x_low", "x_subspace", "control_x", "class0_q1", "x" * 41]
+)
+def test_a_group_cannot_be_called_what_the_tables_call_something_else(tmp_path, name):
+    fails(csv(tmp_path, f"a.png,{name}"), f"group {name!r}", "letters, digits")
+
+
+# In the experiment.
+
+
+@pytest.fixture
+def dataset(digits) -> Dataset:
+    """With two groups that overlap: every third image, and the first twenty."""
+    place = np.arange(len(digits.train_y))
+    return replace(digits, groups={"third": place % 3 == 0, "early": place < 20})
+
+
+def choose(dataset: Dataset, n: int = 100, seed: int = 0, **groups: object) -> Prototypes:
+    params = PrototypeParams(candidates=6, trained=4)
+    return choose_prototypes(dataset, params, n, 3.0, "coherent", seed=seed, groups=GroupParams(**groups))
+
+
+@pytest.mark.parametrize(
+    ("source", "noise", "names"),
+    [
+        ("prototypes", 0.0, GROUPS),
+        ("file", 0.0, ("third", "early")),
+        ("both", 0.0, (*GROUPS, "third", "early")),
+        ("none", 0.1, ("mislabelled", "clean")),
+        ("both", 0.1, (*GROUPS, "third", "early", "mislabelled", "clean")),
+    ],
+)
+def test_the_groups_are_those_asked_for_and_the_prototypes_alone_are_added(dataset, source, noise, names):
+    chosen = choose(dataset, source=source, noise=noise)
+    data = grouped_data(dataset, chosen)
+    assert chosen.groups == data.groups == names
+    assert list(data.train.members) == [NATURAL, *names]
+    added = len(data.train.y) - 100
+    assert added == (4 * 2 * 4 if source in ("prototypes", "both") else 0)
+    assert Prototypes.from_bytes(chosen.to_bytes()).to_bytes() == chosen.to_bytes()
+
+
+@pytest.mark.parametrize("source", ["file", "both"])
+def test_members_that_the_seed_trains_on_are_tracked_and_the_others_are_held_out(dataset, source):
+    chosen = choose(dataset, source=source)
+    data = grouped_data(dataset, chosen)
+    for name, mask in dataset.groups.items():
+        trained = [i for i in chosen.natural if mask[i]]
+        left = sorted(set(np.flatnonzero(mask)) - set(trained))
+        assert len(trained) > 0 < len(left)
+        np.testing.assert_array_equal(data.train.x[data.train.members[name]], dataset.train_x[trained])
+        np.testing.assert_array_equal(data.heldout.x[data.heldout.members[name]], dataset.train_x[left])
+        np.testing.assert_array_equal(data.heldout.y[data.heldout.members[name]], dataset.train_y[left])
+
+
+def test_shared_images_are_counted_between_all_pairs(dataset):
+    chosen = choose(dataset, source="both", noise=0.2)
+    images = {name: set(chosen.natural[mask]) for name, mask in chosen.of_natural.items()}
+    images |= {name: set(chosen.sources[name][:, :4].ravel()) for name in GROUPS}
+    found = chosen.shared()
+    assert len(found) == 8 * 7 // 2
+    for pair, count in found.items():
+        one, other = pair.split(" & ")
+        assert count == len(images[one] & images[other])
+    assert found["mislabelled & clean"] == 0 < found["third & clean"]
+
+
+def test_a_group_without_an_image_of_the_seed_is_an_error(dataset):
+    last = replace(dataset, groups={"last": np.arange(len(dataset.train_y)) == 3})
+    seeds = [seed for seed in range(30) if 3 not in choose(last, source="none", noise=0.1, seed=seed).natural]
+    with pytest.raises(ParameterError, match=r"groups.file: .*'last' has none of the 100 training images of seed"):
+        choose(last, source="file", seed=seeds[0])
+
+
+def test_noise_changes_the_labels_that_are_trained_on_and_nothing_else(dataset):
+    plain, noisy = (grouped_data(dataset, choose(dataset, source="none", noise=noise)) for noise in (0.02, 0.3))
+    np.testing.assert_array_equal(plain.train.x, noisy.train.x)
+    np.testing.assert_array_equal(plain.train.distance, noisy.train.distance)
+    for data, wrong in ((plain, 1), (noisy, 15)):
+        chosen = data.train.members["mislabelled"]
+        np.testing.assert_array_equal(chosen, ~data.train.members["clean"])
+        truth = np.repeat([0, 1], 50)
+        np.testing.assert_array_equal(data.train.y != truth, chosen)
+        assert [chosen[truth == label].sum() for label in (0, 1)] == [wrong, wrong]
+
+
+def test_noise_is_a_fraction_of_each_class_and_takes_every_other_label():
+    y = np.repeat(np.arange(4), 300)
+    noisy = with_noise(y, 0.5, (0, 1))
+    for label in range(4):
+        counts = np.bincount(noisy[y == label], minlength=4)
+        assert counts[label] == 150
+        assert (np.delete(counts, label) > 25).all()
+    np.testing.assert_array_equal(noisy, with_noise(y, 0.5, (0, 1)))
+    assert (noisy != with_noise(y, 0.5, (0, 2))).any()
+    np.testing.assert_array_equal(y, with_noise(y, 0.0, (0, 1)))
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.99])
+def test_noise_that_changes_no_label_or_all_is_an_error(noise):
+    with pytest.raises(ParameterError, match=rf"groups.noise: was {noise}; .* 10 training images"):
+        with_noise(np.repeat([0, 1], 10), noise, (0,))

@@ -1,0 +1,66 @@
+"""The measurement of any trained classifier, against a dense Hessian."""
+
+import pytest
+import torch
+from torch import nn
+
+import edgewise
+from edgewise.errors import EdgewiseError
+
+GROUPS = {"rare": torch.tensor([0, 5]), "common": torch.arange(12) > 3}
+
+
+@pytest.fixture
+def data() -> tuple[torch.Tensor, torch.Tensor]:
+    x = torch.randn(12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return x, torch.arange(12) % 3
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(1)
+    # In training the statistics of a batch would couple the examples, and dropout would be random.
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Dropout(0.5), nn.Linear(4, 3)).double()
+
+
+def test_a_loss_of_ones_own_is_measured_as_a_dense_reference(model, data):
+    x, y = data
+    smoothed = nn.CrossEntropyLoss(label_smoothing=0.1, reduction="none")
+    found = edgewise.measure(model, smoothed, data, GROUPS, chunk_size=5, tolerance=1e-8)
+    assert model.training
+    model.eval()
+    names = [name for name, _ in model.named_parameters()]
+
+    def losses(*parameters):
+        return smoothed(torch.func.functional_call(model, dict(zip(names, parameters, strict=True)), (x,)), y)
+
+    parameters = tuple(p.detach() for p in model.parameters())
+    blocks = torch.autograd.functional.hessian(lambda *p: losses(*p).mean(), parameters)
+    sizes = [p.numel() for p in parameters]
+    hessian = torch.cat(
+        [
+            torch.cat([b.reshape(m, n) for b, n in zip(row, sizes, strict=True)], 1)
+            for row, m in zip(blocks, sizes, strict=True)
+        ]
+    )
+    values, vectors = torch.linalg.eigh(hessian)
+    v1 = vectors[:, -1]
+    assert found.sharpness == pytest.approx(values[-1].item())
+    assert abs((found.v1 @ v1).item()) == pytest.approx(1)
+    each = torch.autograd.functional.jacobian(losses, parameters)
+    gradients = torch.cat([part.reshape(12, -1) for part in each], dim=1)
+    for name, members in GROUPS.items():
+        row, gradient = found.groups.loc[name], gradients[members].mean(dim=0)
+        assert row["loss"] == pytest.approx(losses(*parameters)[members].mean().item())
+        assert row["curvature_influence"] == pytest.approx((gradient @ v1).item() ** 2)
+        assert row["alignment"] == pytest.approx((gradient @ v1).item() ** 2 / (gradient @ gradient).item())
+        assert row["gradient_norm"] == pytest.approx(gradient.norm().item())
+        assert row["accuracy"] == pytest.approx((model(x).argmax(1) == y)[members].double().mean().item())
+    assert found.groups["examples"].to_dict() == {"rare": 2, "common": 8}
+
+
+def test_a_mean_loss_and_an_empty_group_are_an_error(model, data):
+    with pytest.raises(EdgewiseError, match="reduction='none'"):
+        edgewise.measure(model, nn.CrossEntropyLoss(), data, GROUPS)
+    with pytest.raises(EdgewiseError, match="'none' has no examples"):
+        edgewise.measure(model, "ce", data, {"none": torch.zeros(12, dtype=torch.bool)})

@@ -1,0 +1,81 @@
+"""The library from Python: its public names, a finished run as tables, and the example of the front page."""
+
+import ast
+import runpy
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from conftest import REPOSITORY
+
+import edgewise
+from edgewise.errors import EdgewiseError
+
+EXAMPLE = REPOSITORY / "examples/minimal.py"
+
+
+def test_every_public_name_is_there_and_has_a_description():
+    for name in edgewise.__all__:
+        assert getattr(edgewise, name).__doc__
+        assert name in dir(edgewise)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = edgewise.no_such_name
+
+
+def test_importing_the_package_imports_no_torch(environment):
+    code = "import edgewise, sys; assert 'torch' not in sys.modules; assert 'Objective' in dir(edgewise)"
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+def test_the_example_is_short_and_measures_what_the_pipeline_would(tmp_path, monkeypatch, capsys):
+    assert len(EXAMPLE.read_text().splitlines()) < 100
+    monkeypatch.chdir(tmp_path)
+    gains = runpy.run_path(str(EXAMPLE))["main"]("figure.png")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+    assert set(gains) == {"inlier", "boundary", "output_outlier", "input_outlier"}
+    assert all(abs(gain) > 1e-5 for gain in gains.values())
+    assert "at the edge after" in capsys.readouterr().out
+    imported = {node.names[0].name for node in ast.walk(ast.parse(EXAMPLE.read_text())) if isinstance(node, ast.Import)}
+    assert "edgewise" in imported
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """What is read of a run: two seeds, one branch, two groups and a stratum."""
+    names = ["rare", "common", "class0_q1"]
+    for seed in (3, 5):
+        for run in ("base", "exit"):
+            folder = tmp_path / f"data/records/seed-{seed}/{run}"
+            folder.mkdir(parents=True)
+            steps = {"step": [0, 1], "time": [0.0, 0.1], "loss": [2.0, 1.0]}
+            steps |= {f"loss_{name}": [seed + i, seed + i + 0.5] for i, name in enumerate(names)}
+            pd.DataFrame(steps).to_csv(folder / "steps.csv", index=False)
+            hessian = {"step": [0, 0], "time": [0.0, 0.0], "iterate": [0, 1], "sharpness": [9.0, 8.0]}
+            for quantity in ("alignment", "curvature_influence", "gradient_norm", "label_probability"):
+                hessian |= {f"{quantity}_{name}": [i / 10, i / 5] for i, name in enumerate(names)}
+            pd.DataFrame(hessian).to_csv(folder / "hessian.csv", index=False)
+    for folder in ("plots/tables", "metrics"):
+        (tmp_path / folder).mkdir(parents=True)
+    selector = {"seed": [3] * 3 + [5] * 3, "name": names * 2}
+    pd.DataFrame(selector).to_csv(tmp_path / "plots/tables/selector.csv", index=False)
+    (tmp_path / "metrics/summary.json").write_text('{"t_star": 7}')
+    return tmp_path
+
+
+def test_a_run_is_read_as_tidy_tables(finished):
+    run = edgewise.load_run(finished)
+    assert run.groups == ["rare", "common", "class0_q1"]
+    assert list(run.steps.columns) == ["seed", "run", "step", "time", "loss"]
+    assert len(run.steps) == 2 * 2 * 2
+    assert len(run.losses) == 3 * len(run.steps)
+    row = run.losses.query("seed == 5 and run == 'exit' and step == 1 and group == 'common'")
+    assert row["loss"].tolist() == [6.5]
+    row = run.measured.query("seed == 3 and run == 'base' and iterate == 1 and group == 'class0_q1'")
+    assert row[["sharpness", "alignment", "curvature_influence"]].to_numpy().tolist() == [[8.0, 0.4, 0.4]]
+    assert run.metrics == {"summary": {"t_star": 7}}
+
+
+def test_a_folder_without_a_run_is_an_error(tmp_path):
+    with pytest.raises(EdgewiseError, match="no finished run"):
+        edgewise.load_run(tmp_path)
