@@ -68,4 +68,4 @@ def from_onset(
 
 
 if __name__ == "__main__":
-    stage(main, "seed", "branch", shared=run_in_ranks, writes=journal_folder)
+    stage(main, "seed", "branch", shared=run_in_ranks, writes=lambda seed, branch: journal_folder(seed, branch))
