@@ -72,6 +72,15 @@ class Attributes(HTMLParser):
             self.cells[-1] += data
 
 
+def test_a_run_without_the_groups_of_the_paper_is_refused_in_one_line(run):
+    selectivity = run.metrics["selectivity"]
+    others = replace(run, metrics={**run.metrics, "selectivity": selectivity | {"groups": {"rare": {}}}})
+    with pytest.raises(
+        EdgewiseError, match=r"^workspace: does not have the groups inlier, .*groups.source: prototypes or both$"
+    ):
+        page([others], "a run")
+
+
 def test_the_tables_in_the_page_are_those_of_the_files(repository, html):
     (tables,) = payload(html)["tables"]
     assert len(tables) > 25
@@ -159,11 +168,14 @@ def test_the_range_of_a_panel_shows_its_curves(run):
                 assert ends["high"] >= values.max()
 
 
-def test_a_run_without_a_table_lacks_its_figure_alone(run):
-    without = replace(run, tables={name: text for name, text in run.tables.items() if name != "predicted_gains"})
-    figures = payload(page([without], "a run"))["figures"]
-    assert {name for name, views in figures.items() if not views} == {"images"}
-    assert [panel["title"] for panel in figures["edge_flow"][0]["panels"]][0] == "inlier"
+def test_a_run_without_a_table_lacks_its_panel_alone(run, html):
+    def empty(figures):
+        return {name for name, views in figures.items() if not views}
+
+    tables = {name: text for name, text in run.tables.items() if name != "predicted_gains"}
+    without = payload(page([replace(run, tables=tables)], "a run"))["figures"]
+    assert empty(without) == empty(payload(html)["figures"])
+    assert without["edge_flow"][0]["panels"][0]["title"] == "inlier"
 
 
 def test_text_of_a_run_is_escaped(run):

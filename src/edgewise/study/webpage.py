@@ -15,6 +15,7 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgewise.data.groups import GROUPS
+from edgewise.errors import EdgewiseError
 from edgewise.plotting.style import COLORS, THRESHOLD_COLOR
 from edgewise.study.catalogue import FIGURES, KEYS, Figure
 from edgewise.study.claims_table import JudgedClaim
@@ -33,7 +34,18 @@ def page(runs: Sequence[Run], title: str, statement: str = "") -> str:
     ----------
     runs : at least one, of different names
     title, statement : of the whole
+
+    Raises
+    ------
+    EdgewiseError
+        If a run does not have the four groups of the paper, of which the panels are.
     """
+    for run in runs:
+        if lacking := [group for group in GROUPS if group not in run.metrics["selectivity"]["groups"]]:
+            raise EdgewiseError(
+                f"{run.name}: does not have the groups {', '.join(lacking)}; a report is of runs with"
+                " groups.source: prototypes or both"
+            )
     views = {figure.name: _views(figure, runs) for figure in FIGURES}
     used = [
         {table for found in views.values() for view in found if view["run"] == i for table in view["tables"]}
