@@ -109,23 +109,29 @@ def start(number: int, before: Callable[[], None] = lambda: None) -> tuple[int, 
     """Run a stage in a process of its own, after `before`; the process, and the file of what it says."""
     main, names, options = STAGES[number]
     said = Path(f"said-{number}.txt")
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # until the child is where they end it in order
     if pid := os.fork():
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
         return pid, said
-    status, output = 0, io.StringIO()
-    sys.argv = [main.__module__, *options]
-    with redirect_stderr(output), redirect_stdout(io.StringIO()):
-        try:
+    status, output = 2, io.StringIO()
+    try:
+        sys.argv = [main.__module__, *options]
+        with redirect_stderr(output), redirect_stdout(io.StringIO()):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
             before()
             stage(main, *names)
-        except SystemExit as end:
-            status = 1 if end.code else 0
-            output.write(f"{end.code}\n" if isinstance(end.code, str) else "")
-        except BaseException as error:
-            status = 2
-            output.write(f"Traceback: {error!r}\n")
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    said.write_text(output.getvalue())
-    os._exit(status)
+        status = 0
+    except SystemExit as end:
+        status = 1 if end.code else 0
+        output.write(f"{end.code}\n" if isinstance(end.code, str) else "")
+    except BaseException as error:
+        output.write(f"Traceback: {error!r}\n")
+    finally:
+        with suppress(BaseException):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            said.write_text(output.getvalue())
+        os._exit(status)
 
 
 def run(number: int, before: Callable[[], None] = lambda: None) -> None:
