@@ -108,7 +108,7 @@ def markdown_row(*cells: str) -> str:
     r"""A row of a Markdown table.
 
     >>> markdown_row("a", "b|c")
-    '| a | b\\\\|c |'
+    '| a | b\\|c |'
     """
     escaped = (cell.replace("|", "\\|") for cell in cells)
     return f"| {' | '.join(escaped)} |"
