@@ -3,7 +3,7 @@
 from common import checkpoints_folder, journal_folder, records_folder, stage
 from edgewise.data.files import write_rows
 from edgewise.dynamics.loop import run_to_edge
-from edgewise.network.ranks import leads
+from edgewise.network.ranks import leads, run_in_ranks
 from edgewise.params import Params
 from edgewise.states.optimizers import State
 from edgewise.states.trajectory import Journal, Manifest
@@ -35,4 +35,4 @@ def main(params: Params, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "seed", shared=True, writes=lambda seed: journal_folder(seed, "base"))
+    stage(main, "seed", shared=run_in_ranks, writes=lambda seed: journal_folder(seed, "base"))

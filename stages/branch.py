@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from common import checkpoints_folder, journal_folder, records_folder, stage
 from edgewise.data.files import write_rows
 from edgewise.dynamics.loop import run
-from edgewise.network.ranks import leads
+from edgewise.network.ranks import leads, run_in_ranks
 from edgewise.params import Params
 from edgewise.states.branches import Leg, kept_steps, legs, length, measured_steps
 from edgewise.states.trajectory import Journal, Manifest, last_checkpoint, load_state
@@ -68,4 +68,4 @@ def from_onset(
 
 
 if __name__ == "__main__":
-    stage(main, "seed", "branch", shared=True, writes=journal_folder)
+    stage(main, "seed", "branch", shared=run_in_ranks, writes=lambda seed, branch: journal_folder(seed, branch))

@@ -78,13 +78,18 @@ class Stopped(KeyboardInterrupt):
 
 
 def stage(
-    main: Callable[..., None], *arguments: str, shared: bool = False, writes: Callable[..., Path] | None = None
+    main: Callable[..., None],
+    *arguments: str,
+    shared: Callable[[Callable[[], None], int, str], None] | None = None,
+    writes: Callable[..., Path] | None = None,
 ) -> None:
     """Run a stage: check params.yaml and the command line, call `main(params, ...)`, and say errors in plain words.
 
-    `arguments` name the options beyond --params, each without its dashes, of which params.yaml declares the values. A
-    `shared` stage runs in compute.ranks processes. `writes` gives the journal that a stage writes for these options; it
-    is locked.
+    Parameters
+    ----------
+    arguments : the options beyond --params, each without its dashes; params.yaml declares their values
+    shared : runs the stage in compute.ranks processes, where there are several
+    writes : from the options to the journal that the stage writes; it is locked
     """
     parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="the parameter file")
@@ -101,10 +106,7 @@ def stage(
         first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
         with locked(writes(**options)) if writes and first else nullcontext():
             if shared and params.compute.ranks > 1:
-                from edgewise.network.ranks import run_in_ranks
-
-                work = partial(_with_one_thread, main, params, **options)
-                run_in_ranks(work, params.compute.ranks, device_of(params))
+                shared(partial(_with_one_thread, main, params, **options), params.compute.ranks, device_of(params))
             else:
                 _with_one_thread(main, params, **options)
     except EdgewiseError as error:

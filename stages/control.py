@@ -10,7 +10,7 @@ from edgewise.data.displacement import DIRECTIONS, Direction, displace
 from edgewise.data.files import Array, write_rows
 from edgewise.dynamics.eigen import EigenTracker
 from edgewise.measures.selectivity import alignment, curvature_influence, permutation_null, permutation_p_value
-from edgewise.network.ranks import leads
+from edgewise.network.ranks import leads, run_in_ranks
 from edgewise.params import Params
 from edgewise.states.pairs import consecutive
 from edgewise.states.trajectory import last_checkpoint, load_state
@@ -71,4 +71,4 @@ def main(params: Params, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "seed", shared=True)
+    stage(main, "seed", shared=run_in_ranks)

@@ -2,6 +2,7 @@
 
 from branch import from_onset
 from common import dose, journal_folder, stage
+from edgewise.network.ranks import run_in_ranks
 from edgewise.params import Params
 from edgewise.states.branches import Leg, covering, evenly_spaced
 from experiment import Experiment
@@ -22,4 +23,10 @@ def main(params: Params, seed: int, factor: str) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "seed", "factor", shared=True, writes=lambda seed, factor: journal_folder(seed, dose(float(factor))))
+    stage(
+        main,
+        "seed",
+        "factor",
+        shared=run_in_ranks,
+        writes=lambda seed, factor: journal_folder(seed, dose(float(factor))),
+    )

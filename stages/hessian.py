@@ -12,7 +12,7 @@ from edgewise.dynamics.eigen import EigenTracker
 from edgewise.measures.decomposition import decompose
 from edgewise.measures.kinks import curvature_by_length
 from edgewise.measures.selectivity import measure_examples, measure_groups, rank_correlation
-from edgewise.network.ranks import leads
+from edgewise.network.ranks import leads, run_in_ranks
 from edgewise.params import Params
 from edgewise.states.trajectory import manifest_of
 from experiment import Experiment
@@ -85,4 +85,4 @@ def main(params: Params, seed: int, run: str) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "seed", "run", shared=True)
+    stage(main, "seed", "run", shared=run_in_ranks)

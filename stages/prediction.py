@@ -11,7 +11,7 @@ from tqdm import tqdm
 from common import checkpoints_folder, records_folder, stage
 from edgewise.data.files import Row, write_rows
 from edgewise.errors import DivergenceError
-from edgewise.network.ranks import leads
+from edgewise.network.ranks import leads, run_in_ranks
 from edgewise.params import Params
 from edgewise.states.trajectory import manifest_of
 from edgewise.theory.edge_flow import Oscillation, has_model
@@ -77,4 +77,4 @@ def length(vector: Tensor) -> float:
 
 
 if __name__ == "__main__":
-    stage(main, "seed", "model", shared=True)
+    stage(main, "seed", "model", shared=run_in_ranks)

@@ -20,7 +20,7 @@ def main(params: Params, seed: int, branch: str) -> None:
     most = params.robustness.examples
     subsets = {"test": unseen.test(most, params.robustness.seed), **unseen.heldout(most)}
     pixels = PixelSpace.of(experiment.dataset, subsets["test"].x)
-    epsilons = load(STRENGTHS, strengths)
+    epsilons = load(STRENGTHS, strengths) if experiment.dataset.of_images else []  # attacks are stated in pixels
     rows: list[dict[str, float | str]] = []
     pairs = unseen.pairs(branch, params.robustness.every)
     for pair in tqdm(pairs, desc=f"robustness {branch}", unit="checkpoint", disable=None):
@@ -39,10 +39,9 @@ def main(params: Params, seed: int, branch: str) -> None:
 
 
 def strengths(content: bytes) -> list[float]:
-    """The strengths that the stage of that name wrote: such as params.yaml could name, or none of no images."""
+    """The strengths that the stage of that name wrote: such as params.yaml could name."""
     try:
-        found = json.loads(content)["epsilons"]
-        epsilons = RobustnessParams(epsilons=found).epsilons if found != [] else []
+        epsilons = RobustnessParams(epsilons=json.loads(content)["epsilons"]).epsilons
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise EdgewiseError("not a file of edgewise, or a damaged one") from error
     if isinstance(epsilons, str):

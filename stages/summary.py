@@ -159,7 +159,7 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
     ) -> pd.DataFrame:
         """A table of a run, with all its rows."""
         path = records_folder(seed, run) / f"{name}.csv"
-        found = load_records(path, columns_of(name, names), words)
+        found = load_records(path, columns_of(run, name, names), words)
         try:
             return check(found)
         except EdgewiseError as error:
@@ -259,7 +259,7 @@ def load_sweep(params: Params) -> Sweep:
 def sweep_steps(seed: int, run: str) -> pd.DataFrame:
     """The step records of a run of the sweep."""
     path = records_folder(seed, f"sweep-{run}") / "steps.csv"
-    found = load_records(path, columns_of("sweep", ()))
+    found = load_records(path, columns_of(run, "sweep", ()))
     try:
         return require_steps(found, range(len(found)))
     except EdgewiseError as error:

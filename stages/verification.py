@@ -49,7 +49,7 @@ def recorded(seed: int, run: str, step: int) -> Recorded:
 def rows_at(seed: int, run: str, name: str, step: int) -> pd.DataFrame:
     """What a table of a run has of a step."""
     path = records_folder(seed, run) / f"{name}.csv"
-    table = load_records(path, columns_of(name, ()))
+    table = load_records(path, columns_of(run, name, ()))
     found = table[table["step"] == step]
     if len(found) != ROWS[name]:
         raise EdgewiseError(f"{path}: rows are missing or doubled: of step {step}; `dvc repro` restores it")

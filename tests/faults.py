@@ -38,7 +38,7 @@ import base  # noqa: E402
 import branch  # noqa: E402
 import control  # noqa: E402
 import dataset  # noqa: E402
-import figures  # noqa: E402, F401 - imported once, before the forks
+import exit_prediction  # noqa: E402
 import hessian  # noqa: E402
 import ood  # noqa: E402
 import parameters  # noqa: E402
@@ -60,18 +60,22 @@ STAGES: list[tuple[Callable[..., None], list[str], list[str]]] = [
     (dataset.main, [], []),
     (prototypes.main, ["seed"], SEED),
     (base.main, ["seed"], SEED),
+    *((branch.main, ["seed", "branch"], [*SEED, "--branch", name]) for name in BRANCHES),
     (strengths.main, ["seed"], SEED),
     (control.main, ["seed"], SEED),
+    (exit_prediction.main, ["seed"], SEED),
+    *((hessian.main, ["seed", "run"], [*SEED, "--run", name]) for name in ("base", *BRANCHES)),
     (prediction.main, ["seed", "model"], [*SEED, "--model", "edge_flow"]),
-    (hessian.main, ["seed", "run"], [*SEED, "--run", "base"]),
-    *((branch.main, ["seed", "branch"], [*SEED, "--branch", name]) for name in BRANCHES),
-    *((hessian.main, ["seed", "run"], [*SEED, "--run", name]) for name in BRANCHES),
     *((robustness.main, ["seed", "branch"], [*SEED, "--branch", name]) for name in BRANCHES),
     *((ood.main, ["seed", "branch"], [*SEED, "--branch", name]) for name in BRANCHES),
     (runs.main, [], []),
     (verification.main, [], []),
     (summary.main, [], []),
 ]
+NAMES = [main.__module__ for main, _, _ in STAGES]
+#: The stages that train, by the run's name.
+TRAINING = {"base": NAMES.index("base"), **{name: NAMES.index("branch") + i for i, name in enumerate(BRANCHES)}}
+
 #: As small as it can be: what counts is what is written and read.
 SMALL = {
     "seeds": [0],
@@ -82,8 +86,15 @@ SMALL = {
     "ood": {"alphas": [0, 3], "gaussian_noise": [0.1], "contrast": [0.4], "gaussian_blur": [1], "every": 100},
 }
 
-#: The first stage that reads what is under a folder of data/, by its number above.
-READ_FROM = {"dataset.npz": 2, "prototypes": 3, "checkpoints": 4, "journals": 8, "records": 17, "strengths.json": 12}
+#: The first stage that reads what is under a folder of data/.
+READ_BY = {
+    "dataset.npz": NAMES.index("prototypes"),
+    "prototypes": NAMES.index("base"),
+    "checkpoints": NAMES.index("branch"),
+    "journals": NAMES.index("branch"),
+    "strengths.json": NAMES.index("robustness"),
+    "records": NAMES.index("verification"),
+}
 
 
 class Refused(Exception):
@@ -98,23 +109,29 @@ def start(number: int, before: Callable[[], None] = lambda: None) -> tuple[int, 
     """Run a stage in a process of its own, after `before`; the process, and the file of what it says."""
     main, names, options = STAGES[number]
     said = Path(f"said-{number}.txt")
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # until the child is where they end it in order
     if pid := os.fork():
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
         return pid, said
-    status, output = 0, io.StringIO()
-    sys.argv = [main.__module__, *options]
-    with redirect_stderr(output), redirect_stdout(io.StringIO()):
-        try:
+    status, output = 2, io.StringIO()
+    try:
+        sys.argv = [main.__module__, *options]
+        with redirect_stderr(output), redirect_stdout(io.StringIO()):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
             before()
             stage(main, *names)
-        except SystemExit as end:
-            status = 1 if end.code else 0
-            output.write(f"{end.code}\n" if isinstance(end.code, str) else "")
-        except BaseException as error:
-            status = 2
-            output.write(f"Traceback: {error!r}\n")
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    said.write_text(output.getvalue())
-    os._exit(status)
+        status = 0
+    except SystemExit as end:
+        status = 1 if end.code else 0
+        output.write(f"{end.code}\n" if isinstance(end.code, str) else "")
+    except BaseException as error:
+        output.write(f"Traceback: {error!r}\n")
+    finally:
+        with suppress(BaseException):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            said.write_text(output.getvalue())
+        os._exit(status)
 
 
 def run(number: int, before: Callable[[], None] = lambda: None) -> None:
@@ -141,31 +158,32 @@ def results() -> dict[str, bytes]:
 
 
 def killed(rng: random.Random) -> int:
-    """SIGKILL at a random moment of a random stage; twice as often of one that trains."""
-    number = rng.choice([*range(1, len(STAGES)), 3, 8, 9])
-    if number in (3, 8, 9) and rng.random() < 0.8:  # from the start, not from what is there
-        name = "base" if number == 3 else BRANCHES[number - 8]
-        for kind in ("journals", "checkpoints", "records"):
-            if rng.random() < 0.7:
-                shutil.rmtree(f"data/{kind}/seed-0/{name}", ignore_errors=True)
-        if not Path(f"data/records/seed-0/{name}/steps.csv").exists() and number == 3:
-            shutil.rmtree("data/checkpoints/seed-0/base", ignore_errors=True)
-    pid, _ = start(number)
-    time.sleep(rng.random() * (3.0 if number in (3, 8, 9) else 0.6))
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return min(number, 3) if number <= 3 else number if number in (8, 9) else 4
-
-
-def stopped(rng: random.Random) -> int:
-    """SIGTERM or SIGINT while a branch is trained anew."""
-    number = rng.choice([8, 9])
-    shutil.rmtree(f"data/journals/seed-0/{BRANCHES[number - 8]}")
-    pid, _ = start(number)
-    time.sleep(rng.random() * 2)
-    os.kill(pid, rng.choice([signal.SIGTERM, signal.SIGINT]))
-    os.waitpid(pid, 0)
+    """SIGKILL at a random moment of a stage."""
+    number = rng.randrange(1, len(STAGES))
+    interrupt(rng, number, signal.SIGKILL, longest=0.6)
     return number
+
+
+def killed_in_training(rng: random.Random) -> int:
+    """SIGKILL, SIGTERM or SIGINT at a random moment of a run that begins anew, and again when it goes on."""
+    name, number = rng.choice(sorted(TRAINING.items()))
+    forget(name)
+    for _ in range(rng.randint(1, 3)):
+        interrupt(rng, number, rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]), longest=2.0)
+    return number
+
+
+def interrupt(rng: random.Random, number: int, by: signal.Signals, longest: float) -> None:
+    pid, _ = start(number)
+    time.sleep(rng.random() * longest)
+    os.kill(pid, by)
+    os.waitpid(pid, 0)
+
+
+def forget(name: str) -> None:
+    """Remove all that a run left."""
+    for kind in ("journals", "checkpoints"):
+        shutil.rmtree(f"data/{kind}/seed-0/{name}", ignore_errors=True)
 
 
 def file_to_harm(rng: random.Random) -> Path:
@@ -176,7 +194,7 @@ def file_to_harm(rng: random.Random) -> Path:
 
 
 def reading(path: Path) -> int:
-    return READ_FROM[path.parts[1]]
+    return READ_BY[path.parts[1]]
 
 
 def cut(rng: random.Random) -> int:
@@ -223,7 +241,7 @@ def table_harmed(rng: random.Random) -> int:
             rows[row][column] = ""
     path.unlink()
     path.write_text("\n".join(map(",".join, rows)) + "\n")
-    return 17
+    return READ_BY["records"]
 
 
 def disk_full(rng: random.Random) -> int:
@@ -236,14 +254,13 @@ def disk_full(rng: random.Random) -> int:
 
     with suppress(Refused):
         run(number, fill)
-    return min(number, 8) if number > 3 else number
+    return number
 
 
 def two_at_once(rng: random.Random) -> int:
     """Two processes train one run."""
-    number = rng.choice([3, 8, 9])
-    name = "base" if number == 3 else BRANCHES[number - 8]
-    shutil.rmtree(f"data/journals/seed-0/{name}", ignore_errors=True)
+    name, number = rng.choice(sorted(TRAINING.items()))
+    forget(name)
     pids = [start(number)[0]]
     time.sleep(rng.random())
     pids.append(start(number)[0])
@@ -253,7 +270,7 @@ def two_at_once(rng: random.Random) -> int:
     return number + 1
 
 
-FAULTS = (killed, stopped, cut, removed, flipped, table_harmed, disk_full, two_at_once)
+FAULTS = (killed, killed_in_training, cut, removed, flipped, table_harmed, disk_full, two_at_once)
 
 
 def outcome(sound: Path, expected: dict[str, bytes], fault: Callable[[random.Random], int], rng: random.Random) -> str:

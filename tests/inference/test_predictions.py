@@ -217,7 +217,7 @@ def test_without_a_model_the_metrics_say_so_and_the_split_alone_has_a_table():
     assert has_prediction({0: records()})
     found = theory_metrics(seeds)
     assert found["edge_flow"] is None
-    assert found["reason"] == "edge flow is a model of gd and momentum; optimizer.name is adam"
+    assert found["reason"] == "edge_flow: no model of adam; edge flow is one of gd and momentum"
     json.dumps(found)
     assert set(prediction_tables(seeds)) == {"decomposition"}
 

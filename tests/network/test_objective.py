@@ -20,7 +20,7 @@ N, SHAPE, WIDTH = 7, (1, 2, 3), 4
 def by_hand(theta: Tensor, x: Tensor, y: Tensor, loss: str) -> Tensor:
     """The losses [n] of a tanh network with two hidden layers, without the library and without torch.nn."""
     d = math.prod(SHAPE)
-    classes = int(y.max()) + 1
+    classes = (len(theta) - WIDTH * (d + WIDTH + 2)) // (WIDTH + 1)
     w1, b1, w2, b2, w3, b3 = theta.split([WIDTH * d, WIDTH, WIDTH * WIDTH, WIDTH, classes * WIDTH, classes])
     h = torch.tanh(x.reshape(len(x), d) @ w1.view(WIDTH, d).T + b1)
     h = torch.tanh(h @ w2.view(WIDTH, WIDTH).T + b2)
@@ -36,16 +36,26 @@ def loss(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(params=[2, 3], ids=["two classes", "three classes"])
-def data(request: pytest.FixtureRequest) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def made(classes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """x, y, theta and a direction v."""
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(N, *SHAPE, generator=generator, dtype=torch.float64)
-    y = torch.tensor([0, 1, 1, 0, 1, 0, 1]) if request.param == 2 else torch.tensor([0, 1, 2, 0, 2, 2, 1])
-    model = build_model(ModelParams(width=WIDTH, activation="tanh"), SHAPE, request.param)
+    y = torch.tensor([0, 1, 1, 0, 1, 0, 1]) if classes == 2 else torch.tensor([0, 1, 2, 0, 2, 2, 1])
+    model = build_model(ModelParams(width=WIDTH, activation="tanh"), SHAPE, classes)
     theta = initial_theta(model, 1.0, seed=3)
     theta = theta + 0.1 * torch.randn(theta.shape, generator=generator, dtype=torch.float64)
     return x, y, theta, torch.randn(theta.shape, generator=generator, dtype=torch.float64)
+
+
+@pytest.fixture(params=[2, 3], ids=["two classes", "three classes"])
+def data(request: pytest.FixtureRequest) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return made(request.param)
+
+
+@pytest.fixture
+def pair() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of two classes."""
+    return made(2)
 
 
 def objective_of(x: Tensor, y: Tensor, loss: str, chunk_size: int = 1000) -> Objective:
@@ -99,8 +109,8 @@ def test_hessian_vector_products_are_those_of_the_dense_hessian(data, loss):
     torch.testing.assert_close(torch.stack([product(e) for e in torch.eye(len(theta), dtype=theta.dtype)]), dense)
 
 
-def test_hessian_of_linear_regression_has_its_closed_form(data):
-    x, y, _, _ = data
+def test_hessian_of_linear_regression_has_its_closed_form(pair):
+    x, y, _, _ = pair
     model = nn.Sequential(nn.Flatten(), nn.Linear(6, 2, bias=False))
     objective = Objective(model, "mse", x, y, 3)
     flat = x.reshape(N, 6)
@@ -286,9 +296,9 @@ def network(request: pytest.FixtureRequest) -> nn.Module:
 
 
 @pytest.fixture
-def per_example(data, loss, network) -> tuple[Objective, Tensor, Tensor]:
+def per_example(pair, loss, network) -> tuple[Objective, Tensor, Tensor]:
     """An objective of any network, theta, and every example's gradient [n, P] from a backward pass of its own."""
-    x, y, _, _ = data
+    x, y, _, _ = pair
     network = network.double()
     objective = Objective(network, loss, x, y, chunk_size=3)
     generator = torch.Generator().manual_seed(5)
@@ -330,8 +340,8 @@ def test_gradients_and_projections_of_the_examples_average_to_those_of_the_whole
 
 
 @pytest.mark.parametrize(("name", "formed"), [("mlp", False), ("deep mlp", False), ("cnn", True)])
-def test_the_gradients_of_plain_linear_networks_are_never_formed(data, loss, monkeypatch, name, formed):
-    x, y, _, _ = data
+def test_the_gradients_of_plain_linear_networks_are_never_formed(pair, loss, monkeypatch, name, formed):
+    x, y, _, _ = pair
     objective = Objective(NETWORKS[name]().double(), loss, x, y, chunk_size=3)
     calls, form = [], Objective._norms_from_gradients
     monkeypatch.setattr(Objective, "_norms_from_gradients", lambda *args: calls.append(1) or form(*args))
@@ -340,9 +350,9 @@ def test_the_gradients_of_plain_linear_networks_are_never_formed(data, loss, mon
 
 
 @pytest.fixture(params=["tanh", "gelu"])
-def smooth(request: pytest.FixtureRequest, data, loss) -> tuple[Objective, Tensor]:
+def smooth(request: pytest.FixtureRequest, pair, loss) -> tuple[Objective, Tensor]:
     """An objective with three derivatives, in three chunks, and theta."""
-    x, y, theta, _ = data
+    x, y, theta, _ = pair
     model = build_model(ModelParams(width=WIDTH, activation=request.param), SHAPE)
     return Objective(model, loss, x, y, chunk_size=3), theta
 
@@ -376,8 +386,8 @@ def test_along_v1_it_is_the_gradient_of_the_largest_eigenvalue(smooth, rng):
         assert (gradient @ step).item() == pytest.approx(expected.item(), rel=1e-4)
 
 
-def test_a_quadratic_loss_has_a_sharpness_that_does_not_change(data):
-    x, y, _, _ = data
+def test_a_quadratic_loss_has_a_sharpness_that_does_not_change(pair):
+    x, y, _, _ = pair
     objective = Objective(nn.Sequential(nn.Flatten(), nn.Linear(6, 2)), "mse", x, y, chunk_size=3)
     theta = torch.linspace(-1, 1, 14, dtype=x.dtype)
     assert torch.equal(objective.sharpness_gradient(theta, theta / theta.norm()), torch.zeros_like(theta))
@@ -461,8 +471,8 @@ def test_the_sharpness_gradient_over_a_length_goes_to_the_derivative_with_its_sq
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("length", [0.01, 0.3])
-def test_along_the_direction_it_is_the_difference_of_the_mean_curvatures_on_both_sides(data, activation, length):
-    x, y, theta, v = data
+def test_along_the_direction_it_is_the_difference_of_the_mean_curvatures_on_both_sides(pair, activation, length):
+    x, y, theta, v = pair
     v = v / v.norm()
     model = build_model(ModelParams(width=WIDTH, activation=activation), SHAPE)
     objective = Objective(model, "mse", x, y, chunk_size=3)
@@ -474,8 +484,8 @@ def test_along_the_direction_it_is_the_difference_of_the_mean_curvatures_on_both
     torch.testing.assert_close(objective.sharpness_gradient_over(theta, -v, length), over)
 
 
-def test_on_a_relu_network_a_crossed_kink_is_seen_and_one_that_is_not_crossed_is_not(data):
-    x, y, theta, v = data
+def test_on_a_relu_network_a_crossed_kink_is_seen_and_one_that_is_not_crossed_is_not(pair):
+    x, y, theta, v = pair
     v = v / v.norm()
     model = build_model(ModelParams(width=WIDTH, activation="relu"), SHAPE)
     objective = Objective(model, "mse", x, y, chunk_size=3)

@@ -26,9 +26,12 @@ from small import (
 
 import base
 import branch
+import control
 import dataset
+import dose_prediction
 import hessian
 import ood
+import prediction
 import prototypes
 import robustness
 import runs
@@ -292,13 +295,59 @@ def test_a_record_that_is_not_that_of_the_partner_is_found(copied, params, run, 
 @pytest.mark.parametrize(
     ("table", "column"), [("steps", "loss"), ("steps", "loss_inlier"), ("hessian", "gradient_norm_inlier")]
 )
-def test_what_is_not_a_number_is_not_the_same(copied, params, table, column):
+def test_what_is_not_a_number_is_refused(copied, params, table, column):
     path = records_of("exit", copied) / f"{table}.csv"
     content = pd.read_csv(path)
     content.loc[content["step"] == onset_of(copied), column] = np.nan
     content.to_csv(path, index=False)
+    with pytest.raises(EdgewiseError, match=rf"exit/{table}.csv: the column {column} holds what is not a number"):
+        verification.main(params)
+    assert not (copied / "metrics/verification.json").exists()
+
+
+def harmed(path: Path, harm: str) -> None:
+    """Do harm to a table: to its rows, or to a column that holds numbers."""
+    header, *rows = (line.split(",") for line in path.read_text().splitlines())
+    match harm:
+        case "the last rows gone":
+            rows = rows[:-2]
+        case "a row gone":
+            del rows[len(rows) // 2]
+        case "a row doubled":
+            rows.insert(1, rows[1])
+        case "a checkpoint gone":
+            rows = [row for row in rows if row[0] != rows[-1][0]]
+        case "a column gone":
+            header, rows = header[:-1], [row[:-1] for row in rows]
+        case "text":
+            rows[-1][-1] = "much"
+        case "cut":
+            path.write_bytes(path.read_bytes()[:-3])
+            return
+    path.write_text("".join(f"{','.join(row)}\n" for row in [header, *rows]))
+
+
+@only_gd
+@pytest.mark.parametrize(
+    "harm", ["the last rows gone", "a row gone", "a row doubled", "a checkpoint gone", "a column gone", "text", "cut"]
+)
+@pytest.mark.parametrize(
+    ("run", "table"),
+    [("base", "steps"), ("exit", "steps"), ("base", "hessian"), ("exit", "hessian")]
+    + [("exit", "robustness"), ("exit", "ood"), ("baseline", "decomposition")],
+)
+def test_a_harmed_table_stops_the_summary_before_it_writes(copied, params, run, table, harm):
+    control.main(params, seed=SEED)
+    prediction.main(params, seed=SEED, model="edge_flow")
+    dose_prediction.main(params, seed=SEED, run="exit", factor=str(params.branch.exit_factor))
     verification.main(params)
-    assert failed(copied) == {"exit"}
+    path = records_of(run, copied) / f"{table}.csv"
+    harmed(path, harm)
+    with pytest.raises(EdgewiseError) as refused:
+        summary.main(params)
+    assert str(refused.value).startswith(f"{records_of(run)}/{table}.csv: ")
+    assert "\n" not in str(refused.value)
+    assert [file.name for file in (copied / "metrics").iterdir()] == ["verification.json"]
 
 
 @only_gd

@@ -216,9 +216,11 @@ def long_base(tmp_path, write_params, stage, repository, environment):
 
 def test_who_comes_second_is_refused_and_nothing_is_lost(tmp_path, stage, long_base):
     first = long_base()
+    first.send_signal(signal.SIGSTOP)  # so that it does not end too soon
     assert_one_error(
         stage("base", "--seed", "1"), f"data/journals/seed-1/base: is being written by process {first.pid}"
     )
+    first.send_signal(signal.SIGCONT)
     assert first.wait() == 0
     together = files_of_seed(tmp_path / "data")
     for folder in list((tmp_path / "data").rglob("seed-1")):

@@ -27,7 +27,7 @@ MODEL = {
     "distance": {**MEAN, "mean": None},
     "gradients": {**MEAN, "mean": 123.4},
 }
-FOUND = {"edge_flow": MODEL, "cubic": None, "reason": "cubic: it diverged", "seeds": [0, 1]}
+FOUND = {"edge_flow": MODEL, "cubic": None, "reason": "cubic: it diverged", "seeds": [0, 1], "dose": {"factors": {}}}
 HEAD = (
     "| experiment | model | sharpness | loss | gains | Δℓ inlier | Δℓ input outlier | rank correlation | distance"
     " | gradients a step |\n|---|---|---|---|---|---|---|---|---|---|\n"

@@ -37,14 +37,14 @@ def test_the_more_particular_setting_wins(tmp_path):
 def test_all_faults_are_said_at_once(tmp_path):
     wrong = {
         "typo": {**VARIANT, "settings": {"optimizer.learning_rate": 1}},
-        "negative": {**VARIANT, "settings": {"alpha": -1, "optimizer.lr": 0}},
+        "negative": {**VARIANT, "settings": {"alpha": -1, "hessian.top_k": 0}},
         "deep": {**VARIANT, "settings": {"alpha.beta": 1}},
     }
     said = faults(tmp_path, variants=wrong)
     for start, part in (
         ("variants.typo (quick): optimizer.learning_rate: ", "is not a parameter"),
         ("variants.negative (quick): alpha: was -1", "greater than or equal to 0"),
-        ("variants.negative (quick): optimizer.lr: was 0", "greater than 0"),
+        ("variants.negative (quick): hessian.top_k: was 0", "greater than or equal to 1"),
         ("variants.deep (quick): alpha", ""),
     ):
         assert [line for line in said if line.startswith(start) and part in line], (start, said)

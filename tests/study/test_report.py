@@ -15,7 +15,7 @@ from made_up import made_up_tables
 
 from edgewise.errors import EdgewiseError
 from edgewise.plotting import FIGURES as PRINTED
-from edgewise.study.catalogue import FIGURES, KEYS
+from edgewise.study.catalogue import FIGURES, keys_of
 from edgewise.study.reported import Run
 from edgewise.study.revisions import WORKSPACE
 from edgewise.study.webpage import page
@@ -114,7 +114,7 @@ def test_every_panel_can_be_compiled(run):
         for panel in figure.panels(run.frames):
             if panel.drawn(run.frames):
                 named = {name: [] for name in panel.uses()}
-                spec = {**panel.spec(run.frames, KEYS), "width": 300, "datasets": named}
+                spec = {**panel.spec(run.frames, keys_of(run.frames)), "width": 300, "datasets": named}
                 assert vl_convert.vegalite_to_vega(spec)["marks"]
                 compiled += 1
     assert compiled > 50
@@ -123,8 +123,8 @@ def test_every_panel_can_be_compiled(run):
 def test_every_table_of_the_printed_figures_is_drawn():
     tables = {name: table.reset_index() for name, table in made_up_tables(3).items()}
     drawn = {table for f in FIGURES for p in f.panels(tables) if p.drawn(tables) for table in p.uses()}
-    # Of the sweep its moments are shown, of counterfactuals those that were measured.
-    left_out = {"shared_images", "sweep", "counterfactuals"}
+    # Of the sweep its moments are shown, of counterfactuals those that were measured; groups name what is shown.
+    left_out = {"shared_images", "sweep", "counterfactuals", "groups"}
     assert {table for spec in PRINTED.values() for table in spec.needs} - drawn == left_out
 
 
@@ -134,7 +134,7 @@ def test_every_panel_of_made_up_tables_can_be_compiled():
         for panel in figure.panels(tables):
             if panel.drawn(tables):
                 named = {name: [] for name in panel.uses()}
-                vl_convert.vegalite_to_vega({**panel.spec(tables, KEYS), "width": 300, "datasets": named})
+                vl_convert.vegalite_to_vega({**panel.spec(tables, keys_of(tables)), "width": 300, "datasets": named})
 
 
 def test_every_key_of_a_series_is_in_the_legend_with_its_own_colour(run, html):
@@ -147,7 +147,7 @@ def test_every_key_of_a_series_is_in_the_legend_with_its_own_colour(run, html):
 def test_the_range_of_a_panel_shows_its_curves(run):
     for figure in FIGURES:
         for panel in figure.panels(run.frames):
-            spec = panel.spec(run.frames, KEYS) if panel.drawn(run.frames) else {"params": []}
+            spec = panel.spec(run.frames, keys_of(run.frames)) if panel.drawn(run.frames) else {"params": []}
             ends = {param["name"]: param["value"] for param in spec["params"]}
             if "low" in ends:
                 columns = [series.column for series in panel.known(run.frames)]
@@ -159,11 +159,28 @@ def test_the_range_of_a_panel_shows_its_curves(run):
                 assert ends["high"] >= values.max()
 
 
-def test_a_run_without_a_table_lacks_its_figure_alone(run):
-    without = replace(run, tables={name: text for name, text in run.tables.items() if name != "predicted_gains"})
-    figures = payload(page([without], "a run"))["figures"]
-    assert {name for name, views in figures.items() if not views} == {"images"}
-    assert [panel["title"] for panel in figures["edge_flow"][0]["panels"]][0] == "inlier"
+def test_a_run_without_a_table_lacks_its_panel_alone(run, html):
+    def empty(figures):
+        return {name for name, views in figures.items() if not views}
+
+    tables = {name: text for name, text in run.tables.items() if name != "predicted_gains"}
+    without = payload(page([replace(run, tables=tables)], "a run"))["figures"]
+    assert empty(without) == empty(payload(html)["figures"])
+    assert without["edge_flow"][0]["panels"][0]["title"] == "inlier"
+
+
+def test_groups_of_one_s_own_are_shown_as_the_paper_s_are(run):
+    def renamed(text):
+        return text.replace("output_outlier", "mislabelled")
+
+    tables = {name: renamed(text) for name, text in run.tables.items()}
+    tables["groups"] = "group,trained,held_out\n" + "".join(f"{g},50,50\n" for g in map(renamed, GROUPS))
+    own = replace(run, tables=tables, metrics=json.loads(renamed(json.dumps(dict(run.metrics)))))
+    made = page([own], "my own groups")
+    assert "mislabelled examples" in made
+    found = payload(made)
+    assert "mislabelled" in {entry["key"] for entry in found["figures"]["delta_loss"][0]["legend"]}
+    assert "output_outlier" not in json.dumps([view["legend"] for views in found["figures"].values() for view in views])
 
 
 def test_text_of_a_run_is_escaped(run):

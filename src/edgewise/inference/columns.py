@@ -8,12 +8,14 @@ from edgewise.data.displacement import DIRECTIONS
 MEASURED = ("alignment", "curvature_influence", "gradient_norm", "gradient_probe", "label_probability", "coupling")
 
 
-def columns_of(table: str, names: Sequence[str]) -> list[str]:
+def columns_of(run: str, table: str, names: Sequence[str]) -> list[str]:
     """The columns that a table of a run must have; `names` are the groups and strata."""
+    correlation = [f"centroid_correlation{end}" for end in ("", "_low", "_high")]
     step, pair = ["step", "time"], ["step", "time", "iterate"]
     return {
-        "steps": [*step, "loss", "secant_sharpness", "oscillation", *(f"loss_{name}" for name in names)],
-        "hessian": [*pair, "sharpness", "centroid_correlation", *(f"{q}_{name}" for q in MEASURED for name in names)],
+        "steps": [*step, "loss", "secant_sharpness", "oscillation", *(f"loss_{name}" for name in names)]
+        + (["sharpness"] if run == "base" else []),
+        "hessian": [*pair, "sharpness", *correlation, *(f"{q}_{name}" for q in MEASURED for name in names)],
         "decomposition": [*step, *(f"{q}_{name}" for q in ("centre_loss", "oscillation_cost") for name in names)],
         "removed": [*step, "loss", *(f"loss_{name}" for name in names)],
         "sweep": [*step, "loss", "secant_sharpness", "oscillation", "sharpness", "flow_distance", "flow_travelled"],

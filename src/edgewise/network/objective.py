@@ -232,7 +232,8 @@ class Objective:
             loss = self.example_losses(self.outputs(leaf, x), y).sum()
             slope = torch.autograd.grad(loss, leaf, create_graph=True)[0] @ v
             curvature = torch.autograd.grad(slope, leaf, create_graph=True)[0] @ v
-            total += torch.autograd.grad(curvature, leaf)[0]
+            if curvature.requires_grad:  # that of a quadratic depends on nothing
+                total += torch.autograd.grad(curvature, leaf)[0]
         return ranks.summed(total) / len(self)
 
     def sharpness_gradient_over(self, theta: Tensor, v: Tensor, length: float) -> Tensor:

@@ -5,6 +5,7 @@ ranks, and what there is of each example is put together, by two functions, `sum
 the same bits, and goes on alike. A process that was not started as a rank is the only one.
 """
 
+import logging
 import os
 import sys
 import tempfile
@@ -87,6 +88,8 @@ def run_in_ranks(work: Callable[[], None], count: int, device: str) -> None:
         _join(device, int(os.environ["LOCAL_RANK"]))
         work()
         return
+    # That the other ranks are ended where one fails is no news.
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     said: SimpleQueue[str] = torch.multiprocessing.get_context("spawn").SimpleQueue()
     with tempfile.TemporaryDirectory() as meeting:
         arguments = (work, count, device, Path(meeting) / "ranks", said)

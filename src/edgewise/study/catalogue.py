@@ -22,9 +22,8 @@ from edgewise.study.panels import Axis, Curves, Key, Panel, Points, Series, Tabl
 
 DASHES = {"-": (1, 0), "--": (6, 4), "-.": (7, 3, 2, 3), ":": (2, 3)}
 
-#: What can be switched on and off, in the order of the legends.
+#: What can be switched on and off beside groups, in the order of the legends.
 KEYS = {
-    **{group: Key(in_words(group), group) for group in GROUPS},
     "stratum": Key("strata of natural examples", NATURAL),
     NATURAL: Key("natural examples", NATURAL),
     "typical": Key("nearest tenth (typical)", "typical"),
@@ -83,8 +82,21 @@ class Figure:
     image: str | None = None
 
 
-def _by_group(prefix: str = "", *keys: str) -> tuple[Series, ...]:
-    return tuple(Series(f"{prefix}{group}", (group, *keys)) for group in GROUPS)
+def groups_of(tables: Tables) -> list[str]:
+    """The groups of a run; of one from before there were others, the paper's four."""
+    return [str(name) for name in tables["groups"]["group"]] if "groups" in tables else list(GROUPS)
+
+
+def keys_of(tables: Tables) -> dict[str, Key]:
+    """What of a run can be switched on and off: its groups and `KEYS`. The paper's four have their own colours."""
+    others = [group for group in groups_of(tables) if group not in GROUPS]
+    colors = {group: group for group in GROUPS} | {g: f"quantile-{1 + i % 5}" for i, g in enumerate(others)}
+    dashes = {group: None if i < 5 else DASHES["--"] for i, group in enumerate(others)}
+    return {g: Key(in_words(g), colors[g], dashes.get(g)) for g in groups_of(tables)} | KEYS
+
+
+def _by_group(tables: Tables, prefix: str = "", *keys: str) -> tuple[Series, ...]:
+    return tuple(Series(f"{prefix}{group}", (group, *keys)) for group in groups_of(tables))
 
 
 #: Shorter than in print: panels are as narrow as a telephone.
@@ -97,18 +109,15 @@ INFLUENCE = Axis("curvature influence C", log=True)
 GAIN = Axis("Δℓ", within=(0,))
 SETTLED = Axis("settled Δℓ", within=(0,))
 BEFORE = Axis("curvature influence C before onset", log=True)
-NAMES = {group: group for group in GROUPS}
 BRANCHES = tuple(BRANCH_LABELS)
 
 
-class _Strata(dict[str, str]):
-    """Groups are themselves, every other name is a stratum."""
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-    def __missing__(self, name: str) -> str:
-        return name if name in GROUPS else "stratum"
+def _strata_too(tables: Tables, table: str) -> dict[str, str]:
+    """The keys of the names in a table of groups and strata."""
+    if table not in tables:
+        return {}
+    groups = groups_of(tables)
+    return {name: name if name in groups else "stratum" for name in tables[table]["name"].astype(str)}
 
 
 def _delta_loss(tables: Tables) -> list[Panel]:
@@ -118,7 +127,7 @@ def _delta_loss(tables: Tables) -> list[Panel]:
         Curves(
             f"against {other}, {held}",
             table,
-            _by_group(prefix),
+            _by_group(tables, prefix),
             Axis(label, log=True),
             GAIN,
             ("transient", "zero", "settled") if prefix != "enter_" else ("zero", "settled"),
@@ -161,7 +170,7 @@ def _alignment(tables: Tables) -> list[Panel]:
         Curves(
             f"{BRANCH_LABELS[branch]}, {'at equal time' if clock else 'at equal step'}",
             f"alignment{clock}",
-            _by_group(f"{branch}_", branch),
+            _by_group(tables, f"{branch}_", branch),
             x,
             ALIGNMENT,
             ("onset", second) if branch == "exit" else ("onset",),
@@ -191,13 +200,13 @@ def _persistence(tables: Tables) -> list[Panel]:
         "label_probability": Axis("probability of the label", bounds=(0, 1)),
     }
     return [
-        Curves(f"{axis.label}, along the baseline", table, _by_group("baseline_"), STEPS, axis, ("onset",))
+        Curves(f"{axis.label}, along the baseline", table, _by_group(tables, "baseline_"), STEPS, axis, ("onset",))
         for table, axis in quantities.items()
     ]
 
 
 def _influence(tables: Tables) -> list[Panel]:
-    of_branches = tuple(series for branch in ("exit", "baseline") for series in _by_group(f"{branch}_", branch))
+    of_branches = tuple(series for branch in ("exit", "baseline") for series in _by_group(tables, f"{branch}_", branch))
     over_alpha = (Series("curvature_influence_coherent", ("input_outlier",)),)
     return [
         Curves("over training", "curvature_influence", of_branches, STEPS, INFLUENCE, ("onset",)),
@@ -232,7 +241,7 @@ def _robustness(tables: Tables) -> list[Panel]:
     )
     strength = Axis("strength of the attack ε, in steps of an 8-bit pixel")
     test = tuple(Series(f"{branch}_test", (branch,)) for branch in BRANCHES)
-    held_out = tuple(series for branch in BRANCHES for series in _by_group(f"{branch}_", branch))
+    held_out = tuple(series for branch in BRANCHES for series in _by_group(tables, f"{branch}_", branch))
     return [
         Curves("test images, late in the branches", "robustness_epsilon", test, strength, accuracy),
         Curves("held-out groups, late in the branches", "robustness_epsilon", held_out, strength, accuracy),
@@ -264,7 +273,7 @@ def _distances(tables: Tables) -> list[Panel]:
         Series("control_random", ("random",)),
     )
     return [
-        Curves("by group", "centroid_distance", (Series(NATURAL, (NATURAL,)), *_by_group()), quantile, distance),
+        Curves("by group", "centroid_distance", (Series(NATURAL, (NATURAL,)), *_by_group(tables)), quantile, distance),
         Curves("under both displacements", "centroid_distance", controls, quantile, distance),
     ]
 
@@ -279,9 +288,19 @@ def _typicality(tables: Tables) -> list[Panel]:
     ]
 
 
-def _taxonomy(names: dict[str, str]) -> Callable[[Tables], list[Panel]]:
+def _taxonomy(tables: Tables) -> list[Panel]:
+    return _positions({name: name for name in (NATURAL, *groups_of(tables))})
+
+
+def _displacement(tables: Tables) -> list[Panel]:
+    return _positions(
+        {NATURAL: NATURAL, "inlier": "inlier", "control_coherent": "coherent", "control_random": "random"}
+    )
+
+
+def _positions(names: dict[str, str]) -> list[Panel]:
     along, away = Axis("position along v_diff (class means at 0 and 1)"), Axis("distance from that axis, in ‖v_diff‖")
-    return lambda tables: [
+    return [
         Points(f"label {label}", "taxonomy", "along", "away", "group", names, along, away, {"label": label})
         for label in (0, 1)
     ]
@@ -297,7 +316,7 @@ def _coupling(tables: Tables) -> list[Panel]:
             "curvature_influence",
             f"sharpness_coupling{kind}",
             "group",
-            NAMES,
+            {group: group for group in groups_of(tables)},
             influence,
             Axis("sharpness coupling Q²", log=True),
         )
@@ -305,7 +324,15 @@ def _coupling(tables: Tables) -> list[Panel]:
     ]
     signed = Axis("coupling ⟨∇ℓ, ∇S⟩ before onset, over half a step")
     gains = Points(
-        "who gains", "selector", "coupling_over_step", "gain_time", "name", _Strata(), signed, SETTLED, marks=("zero",)
+        "who gains",
+        "selector",
+        "coupling_over_step",
+        "gain_time",
+        "name",
+        _strata_too(tables, "selector"),
+        signed,
+        SETTLED,
+        marks=("zero",),
     )
     return [*squares, gains]
 
@@ -318,7 +345,7 @@ def _selector(tables: Tables) -> list[Panel]:
             "curvature_influence",
             f"gain_{held}",
             "name",
-            _Strata(),
+            _strata_too(tables, "selector"),
             BEFORE,
             SETTLED,
             marks=("zero",),
@@ -368,7 +395,7 @@ def _decomposition(tables: Tables) -> list[Panel]:
             GAIN,
             ("zero",),
         )
-        for group in GROUPS
+        for group in groups_of(tables)
     ]
 
 
@@ -383,7 +410,7 @@ def _edge_flow(tables: Tables) -> list[Panel]:
             GAIN,
             ("zero",),
         )
-        for group in GROUPS
+        for group in groups_of(tables)
     ]
     every = Points(
         "every group, stratum and seed",
@@ -391,7 +418,7 @@ def _edge_flow(tables: Tables) -> list[Panel]:
         "predicted",
         "measured",
         "name",
-        _Strata(),
+        _strata_too(tables, "predicted_gains"),
         predicted,
         measured,
         diagonal=True,
@@ -433,7 +460,7 @@ def _dose(tables: Tables) -> list[Panel]:
             SETTLED,
             ("zero",),
         )
-        for group in GROUPS
+        for group in groups_of(tables)
     ]
 
 
@@ -447,7 +474,7 @@ def _counterfactuals(tables: Tables) -> list[Panel]:
             "predicted",
             "measured",
             "name",
-            _Strata(),
+            _strata_too(tables, "removed"),
             predicted,
             measured,
             {"removed": group},
@@ -494,7 +521,7 @@ def _group_loss(tables: Tables) -> list[Panel]:
             Axis("loss", log=True),
             ("onset",),
         )
-        for group in GROUPS
+        for group in groups_of(tables)
     ]
 
 
@@ -652,14 +679,14 @@ FIGURES = (
         "taxonomy",
         "The four groups in input space",
         "The groups of the first seed. Output-outliers lie where inliers do, with the other label.",
-        _taxonomy({NATURAL: NATURAL, **NAMES}),
+        _taxonomy,
         ("1",),
     ),
     Figure(
         "displacement",
         "Equally far, along v_diff or orthogonal to it",
         "The seed images, and where both displacements take them.",
-        _taxonomy({NATURAL: NATURAL, "inlier": "inlier", "control_coherent": "coherent", "control_random": "random"}),
+        _displacement,
         ("18",),
     ),
     Figure(

@@ -7,6 +7,7 @@ ever, and the results are those of `dvc repro`, byte for byte.
 
 import argparse
 import json
+import logging
 import os
 import re
 import signal
@@ -270,6 +271,7 @@ def _cluster(
             processes=False,
             resources={"GPU": jobs_per_gpu} if gpus else {},
             dashboard_address="localhost:0",
+            silence_logs=logging.CRITICAL,  # a stage that fails says why itself
         ) as cluster,
         Client(cluster) as client,
     ):

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgewise.data.groups import GROUPS
 from edgewise.plotting.style import in_words
 from edgewise.study.claims_table import JudgedClaim, Verdict
 
@@ -41,10 +40,13 @@ def who_gains(metrics: Sequence[Mapping[str, Any]]) -> str:
     """The groups that gain and lose, at equal training time and at equal step."""
     parts = []
     for held, name in GAINS.items():
-        signs = {g: [sign_of(run["selectivity"]["groups"][g][name]) for run in metrics] for g in GROUPS}
+        signs: dict[str, list[int]] = {}
+        for run in metrics:
+            for group, found_of in run["selectivity"]["groups"].items():
+                signs.setdefault(group, []).append(sign_of(found_of[name]))
         if len(metrics) == 1:
             found = [
-                f"{_listed([_plural(g) for g in GROUPS if signs[g] == [sign]])} {VERBS[sign]}"
+                f"{_listed([_plural(g) for g in signs if signs[g] == [sign]])} {VERBS[sign]}"
                 for sign in VERBS
                 if [sign] in signs.values()
             ]
@@ -107,7 +109,11 @@ def _edge_flow(run: Mapping[str, Any]) -> Interval | None:
 
 
 def _plural(group: str) -> str:
-    return "boundary examples" if group == "boundary" else f"{in_words(group)}s"
+    return (
+        f"{in_words(group)}s"
+        if group in ("inlier", "output_outlier", "input_outlier")
+        else f"{in_words(group)} examples"
+    )
 
 
 def _listed(items: Sequence[str]) -> str:

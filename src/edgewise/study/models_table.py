@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel
 
 from edgewise.study.revisions import WORKSPACE, markdown_row, read_metrics
 
@@ -38,12 +38,18 @@ class JudgedModel(BaseModel):
     gradients: Mean
 
 
-class TheoryFile(RootModel[dict[str, JudgedModel | None | str | list[int]]]):
-    """What metrics/theory.json holds: beside the models the seeds and, where a model is missing, the reason."""
+class TheoryFile(BaseModel):
+    """The models of metrics/theory.json; null where there is no prediction."""
+
+    edge_flow: JudgedModel | None = None
+    gradient_flow: JudgedModel | None = None
+    cubic: JudgedModel | None = None
+    constrained: JudgedModel | None = None
+    central_flow: JudgedModel | None = None
 
     def models(self) -> dict[str, JudgedModel | None]:
-        """The models by name; None where there is no prediction."""
-        return {name: found for name, found in self.root.items() if found is None or isinstance(found, JudgedModel)}
+        """Those that were run, by name."""
+        return {name: getattr(self, name) for name in TheoryFile.model_fields if name in self.model_fields_set}
 
 
 def add_command(commands: "Commands") -> None:

@@ -8,18 +8,18 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from edgewise.data.groups import GROUPS
 from edgewise.plotting.style import COLORS, THRESHOLD_COLOR
-from edgewise.study.catalogue import FIGURES, KEYS, Figure
+from edgewise.study.catalogue import FIGURES, Figure, keys_of
 from edgewise.study.claims_table import JudgedClaim
 from edgewise.study.findings import GAINS, sentences
-from edgewise.study.panels import Panel, Spec, Tables
+from edgewise.study.panels import SHAPES, Key, Panel, Spec, Tables
 from edgewise.study.reported import TABLES, Run
 
 #: What the page names the versions of.
@@ -42,7 +42,11 @@ def page(runs: Sequence[Run], title: str, statement: str = "") -> str:
     payload = {
         "runs": [run.name for run in runs],
         "tables": [{name: run.tables[name] for name in sorted(names)} for run, names in zip(runs, used, strict=True)],
-        "gains": {"csv": gains(runs), "panels": _gain_panels(runs)},
+        "gains": {
+            "csv": gains(runs),
+            "panels": _gain_panels(runs),
+            "legend": [_entry(name, key) for name, key in _groups(runs).items()],
+        },
         "figures": views,
     }
     shown = [figure for figure in FIGURES if views[figure.name] or any(figure.image in run.images for run in runs)]
@@ -94,7 +98,7 @@ def _views(figure: Figure, runs: Sequence[Run]) -> list[dict[str, Any]]:
                             "title": panel.title,
                             "keys": panel.keys(tables),
                             "axis": panel.y.label,
-                            "spec": panel.spec(tables, KEYS),
+                            "spec": panel.spec(tables, keys_of(tables)),
                         }
                         for panel in panels
                     ],
@@ -107,21 +111,30 @@ def _legend(panels: Sequence[Panel], tables: Tables) -> list[dict[str, Any]]:
     """The keys of the panels' series; one whose series differ in colour is shown in that of the text."""
     series = [names for panel in panels for names in panel.keys(tables).values()]
     legend = []
-    for name, key in KEYS.items():
-        colors = {next((KEYS[n].color for n in names if KEYS[n].color), None) for names in series if name in names}
+    keys = keys_of(tables)
+    for name, key in keys.items():
+        colors = {next((keys[n].color for n in names if keys[n].color), None) for names in series if name in names}
         if colors:
-            color = key.color if colors == {key.color} else None
-            legend.append({"key": name, "label": key.label, "color": color or "ink", "dash": key.dash or (1, 0)})
+            legend.append(_entry(name, key if colors == {key.color} else replace(key, color=None)))
     return legend
 
 
+def _entry(name: str, key: Key) -> dict[str, Any]:
+    return {"key": name, "label": key.label, "color": key.color or "ink", "dash": key.dash or (1, 0)}
+
+
+def _groups(runs: Sequence[Run]) -> dict[str, Key]:
+    """The groups of all runs."""
+    return {group: keys_of(run.frames)[group] for run in runs for group in run.metrics["selectivity"]["groups"]}
+
+
 def gains(runs: Sequence[Run]) -> str:
-    """The settled gains of the four groups in every run (metrics/selectivity.json), as a table."""
+    """The settled gains of the groups in every run (metrics/selectivity.json), as a table."""
     lines = ["run,group,held,gain,gain_low,gain_high"]
     for run in runs:
-        for group in GROUPS:
+        for group, of_group in run.metrics["selectivity"]["groups"].items():
             for held, name in GAINS.items():
-                found = run.metrics["selectivity"]["groups"][group][name]
+                found = of_group[name]
                 low, high = ("" if found[end] is None else found[end] for end in ("low", "high"))
                 lines.append(f"{run.name},{group},{held},{found['mean']},{low},{high}")
     return "\n".join(lines) + "\n"
@@ -129,16 +142,16 @@ def gains(runs: Sequence[Run]) -> str:
 
 def _gain_panels(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """The gains with their intervals: a row a run, or with one run a row a group."""
-    several = len(runs) > 1
+    several, keys = len(runs) > 1, _groups(runs)
     color: Spec = {
         "field": "group",
-        "scale": {"domain": list(GROUPS), "range": [f"var(--{group})" for group in GROUPS]},
+        "scale": {"domain": list(keys), "range": [f"var(--{key.color})" for key in keys.values()]},
         "legend": None,
     }
     rows = {
         "field": "run" if several else "group",
         "type": "nominal",
-        "sort": [run.name for run in runs] if several else list(GROUPS),
+        "sort": [run.name for run in runs] if several else list(keys),
         "axis": {
             "title": None,
             "grid": True,
@@ -146,7 +159,7 @@ def _gain_panels(runs: Sequence[Run]) -> list[dict[str, Any]]:
         },
         "scale": {"paddingInner": 0.25},
     }
-    within = {"yOffset": {"field": "group", "sort": list(GROUPS), "scale": {"paddingOuter": 0.6}}} if several else {}
+    within = {"yOffset": {"field": "group", "sort": list(keys), "scale": {"paddingOuter": 0.6}}} if several else {}
     tooltip = [
         {"field": "run", "type": "nominal"},
         {"field": "group", "type": "nominal"},
@@ -155,10 +168,10 @@ def _gain_panels(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return [
         {
             "title": f"at equal {held}",
-            "keys": {group: [group] for group in GROUPS},
+            "keys": {group: [group] for group in keys},
             "spec": {
                 "width": "container",
-                "height": 60 + (62 * len(runs) if several else 110),
+                "height": 60 + len(keys) * (15 * len(runs) if several else 28),
                 "autosize": {"type": "fit", "contains": "padding"},
                 "data": {"name": "gains"},
                 "params": [{"name": "hidden", "value": []}],
@@ -195,8 +208,8 @@ def _gain_panels(runs: Sequence[Run]) -> list[dict[str, Any]]:
                             "shape": {
                                 "field": "group",
                                 "scale": {
-                                    "domain": list(GROUPS),
-                                    "range": ["circle", "square", "triangle-up", "diamond"],
+                                    "domain": list(keys),
+                                    "range": [SHAPES.get(group, "cross") for group in keys],
                                 },
                                 "legend": None,
                             },

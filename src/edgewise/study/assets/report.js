@@ -184,12 +184,8 @@ class Figure {
 }
 
 function gainsView() {
-  const groups = Object.keys(payload.gains.panels[0].keys);
-  const named = Object.values(payload.figures).flat().flatMap((view) => view.legend);
-  return {
-    run: null, shown: true, tables: ["gains"], panels: payload.gains.panels,
-    legend: groups.map((group) => named.find((entry) => entry.key === group && entry.color === group)),
-  };
+  const { panels, legend: entries } = payload.gains;
+  return { run: null, shown: true, tables: ["gains"], panels, legend: entries };
 }
 
 function filterClaims() {
