@@ -93,10 +93,10 @@ class Experiment:
         there = sum(path.stat().st_size for path in journal.glob("step-*.npz"))
         needed, free = max(0, 2 * count * size - there), shutil.disk_usage(".").free
         about = (
-            f"{count} checkpoints of {size / 1e6:.3g} MB, in the workspace and in DVC's cache: {needed / 1e9:.3g} GB"
+            f"{count} checkpoints of {size / 1e6:.1f} MB, in the workspace and in DVC's cache: {needed / 1e9:.2f} GB"
         )
         if needed > free:
-            raise ParameterError(parameter, value, f"needs up to {about}; {free / 1e9:.3g} GB are free")
+            raise ParameterError(parameter, value, f"needs up to {about}; {free / 1e9:.2f} GB are free")
         if leads():
             print(f"{journal}: up to {about}")
 
