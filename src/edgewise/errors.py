@@ -4,13 +4,13 @@ import reprlib
 
 _SHORT = reprlib.Repr()
 _SHORT.maxdict, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxlevel = 20, 10, 10, 3
-_SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 80, 40, 80
+_SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 160, 40, 80
 
 
 def shown(value: object) -> str:
     """A value as messages show it: its repr, without the middle of what is long.
 
-    >>> shown([3, 5]), shown("x" * 10**6) == f"'{'x' * 37}...{'x' * 38}'"
+    >>> shown([3, 5]), shown("x" * 10**6) == f"'{'x' * 77}...{'x' * 78}'"
     ('[3, 5]', True)
     """
     text = _SHORT.repr(value)

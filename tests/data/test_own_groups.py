@@ -9,7 +9,7 @@ import pytest
 from edgewise.data.examples import Dataset
 from edgewise.data.groups import GROUPS, NATURAL, Prototypes, choose_prototypes, grouped_data, with_noise
 from edgewise.data.memberships import read_groups
-from edgewise.errors import ParameterError
+from edgewise.errors import ParameterError, shown
 from edgewise.params import GroupParams, PrototypeParams
 
 NAMES = ["a.png", "b.png", "c.png", "d.png"]
@@ -25,7 +25,7 @@ def fails(path: Path, *parts: str, names: list[str] = NAMES) -> None:
     with pytest.raises(ParameterError) as caught:
         read_groups(path, names)
     message = str(caught.value)
-    assert message.startswith(f"groups.file: was {str(path)!r}; ")
+    assert message.startswith(f"groups.file: was {shown(str(path))}; ")
     assert "\n" not in message
     for part in parts:
         assert part in message
