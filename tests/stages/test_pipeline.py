@@ -141,6 +141,8 @@ def every_stage(repository: Repository, seeds: list[int]) -> set[str]:
             names.add(name)
         elif {"factor", "group"} & set(matrix):
             pass  # none are declared
+        elif "model" in matrix:
+            names |= {f"{name}@{seed}-edge_flow" for seed in seeds}
         elif "branch" not in matrix:
             names |= {f"{name}@{seed}" for seed in seeds}
         else:
