@@ -45,7 +45,7 @@ from edgewise.inference.metrics import (
 )
 from edgewise.inference.positions import geometry_tables
 from edgewise.inference.predictions import prediction_tables, theory_metrics
-from edgewise.inference.records import LeftOut, SeedRecords, Setting, over_iterates, require_steps
+from edgewise.inference.records import LeftOut, SeedRecords, Setting, Way, over_iterates, require_steps
 from edgewise.inference.series import series_tables
 from edgewise.inference.step_sizes import FLOW, Sweep, SweepRun, sweep_metrics, sweep_tables
 from edgewise.params import Params
@@ -188,10 +188,12 @@ def load_seed(params: Params, seed: int, prototypes: Prototypes, data: GroupedDa
 
     def left_out(group: str) -> LeftOut:
         run, others = without(group), [name for name in tracked if name != group]
+        names: dict[Way, Sequence[str]] = {"at_centre": tracked, "removed": others}
         return LeftOut(
-            at_centre=predicted(run, "at_centre", params.branch.steps),
-            removed_predicted=predicted(run, "removed_predicted", params.branch.steps, others),
-            removed=stepwise(run, "removed", params.branch.steps + 1, others),
+            measured={way: stepwise(run, way, params.branch.steps + 1, known) for way, known in names.items()},
+            predicted={
+                way: predicted(run, f"{way}_predicted", params.branch.steps, known) for way, known in names.items()
+            },
         )
 
     measured = manifests["baseline"].all_steps()

@@ -75,7 +75,9 @@ def made_up_tables(seeds, branches=("baseline", "exit"), groups=GROUPS):
     tables["dose"] = with_bounds(sides, pd.Index([0.1, 0.25, 0.9], name="factor"), seeds)
     left_out = pd.Index(["inlier", "output_outlier"], name="left_out")
     tables["counterfactuals"] = with_bounds(groups, left_out, seeds) / 1000
-    tables["removed"] = tables["predicted_gains"].assign(removed="inlier")
+    tables["left_out"] = pd.concat(
+        [tables["predicted_gains"].assign(way=way, left_out="inlier") for way in ("at_centre", "removed")]
+    )
     curves = [f"{kind}_{model}" for kind in ("sharpness", "distance") for model in MODELS]
     tables["models"] = with_bounds([*curves, "sharpness_measured"], since, seeds)
     tables["models"].loc[1::2, ["sharpness_measured", *(f"distance_{model}" for model in MODELS)]] = np.nan

@@ -173,14 +173,19 @@ def kinks_table() -> pd.DataFrame:
 
 
 def left_out(group: str, levels: Mapping[str, float], lower: Mapping[str, float]) -> LeftOut:
-    """The baseline, predicted and real, without one group: the losses are lower after onset."""
+    """The baseline without one group, real and predicted: the losses are lower after onset, by half at the centre."""
     missing = {name: level for name, level in levels.items() if name != group}
-    less = {name: -value for name, value in lower.items()}
-    shifts = [{}, *[{name: value for name, value in less.items() if name != group}] * STEPS]
+
+    def run(levels: Mapping[str, float], share: float) -> pd.DataFrame:
+        shift = {name: -share * value for name, value in lower.items() if name in levels}
+        return steps_table(T_STAR, [LR] * STEPS, [math.nan] + [20.0] * STEPS, [{}, *[shift] * STEPS], levels)
+
+    def predicted(levels: Mapping[str, float], share: float) -> pd.DataFrame:
+        return edge_flow_table({name: -share * value for name, value in lower.items()}, levels)
+
     return LeftOut(
-        at_centre=edge_flow_table({name: value / 2 for name, value in less.items()}, levels),
-        removed_predicted=edge_flow_table(less, missing),
-        removed=steps_table(T_STAR, [LR] * STEPS, [math.nan] + [20.0] * STEPS, shifts, missing),
+        measured={"at_centre": run(levels, 0.5), "removed": run(missing, 1)},
+        predicted={"at_centre": predicted(levels, 0.5), "removed": predicted(missing, 1)},
     )
 
 

@@ -35,7 +35,7 @@ def test_without_a_prediction_the_measured_gains_are_drawn_alone():
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_the_matrix_says_in_each_cell_what_its_colour_shows(seeds):
     tables = made_up_tables(seeds)
-    matrix, check = draw("figure_counterfactuals", tables, Captions("", range(seeds))).axes
+    matrix, *checks = draw("figure_counterfactuals", tables, Captions("", range(seeds))).axes
     values = tables["counterfactuals"][list(GROUPS)].to_numpy()
     (image,) = matrix.images
     assert np.asarray(image.get_array()) == pytest.approx(1000 * values)
@@ -44,5 +44,6 @@ def test_the_matrix_says_in_each_cell_what_its_colour_shows(seeds):
     written = [text.get_text().split("\n") for text in matrix.texts]
     assert [float(first) for first, *_ in written] == pytest.approx((1000 * values).ravel(), rel=0.05)
     assert all(len(lines) == seeds for lines in written)  # one seed has no interval
-    points = np.vstack([part.get_offsets() for part in check.collections])
-    assert len(points) == len(tables["removed"])
+    for panel, way in zip(checks, ("at_centre", "removed"), strict=True):
+        points = np.vstack([part.get_offsets() for part in panel.collections])
+        assert len(points) == (tables["left_out"]["way"] == way).sum()

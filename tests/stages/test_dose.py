@@ -118,25 +118,33 @@ def test_the_prediction_of_a_dose_starts_and_goes_as_its_run(params):
     assert (error < 0.2 * (run[losses].iloc[-1] - run[losses].iloc[0]).abs()).all()
 
 
-def test_a_group_at_the_centre_or_removed_starts_from_the_state_at_onset(params):
+@pytest.mark.parametrize("way", ["at_centre", "removed"])
+def test_without_a_group_run_and_prediction_start_from_the_state_at_onset_and_go_together(params, way):
     counterfactual.main(params, seed=SEED, group="boundary")
-    folder = records_of("without-boundary")
-    at_centre, predicted, measured = (
-        pd.read_csv(folder / f"{name}.csv") for name in ("at_centre", "removed_predicted", "removed")
+    measured, predicted = (
+        pd.read_csv(records_of("without-boundary") / f"{name}.csv") for name in (way, f"{way}_predicted")
     )
-    whole, base = pd.read_csv(records_of("edge_flow") / "prediction.csv"), pd.read_csv(records_of("base") / "steps.csv")
-    pd.testing.assert_series_equal(at_centre.iloc[0], whole[at_centre.columns].iloc[0])
-    assert (at_centre["loss_inlier"].iloc[2:] != whole["loss_inlier"].iloc[2:]).all()
-    assert len(at_centre) == len(predicted) == len(measured) - 1 == STEPS
-    names = [name for name in base if name.startswith("loss_") and name != "loss_boundary"]
+    base = pd.read_csv(records_of("base") / "steps.csv")
+    names = [name for name in base if name.startswith("loss_") and (way == "at_centre" or name != "loss_boundary")]
+    assert {name for name in measured if name.startswith("loss_")} == set(names)
+    assert len(predicted) == len(measured) - 1 == STEPS
+    assert measured["step"].tolist() == list(range(onset_of(), onset_of() + STEPS + 1))
     np.testing.assert_allclose(measured[names].iloc[0], base[names].iloc[-1], rtol=1e-5)
-    assert "loss_boundary" not in {*measured, *predicted}
-    np.testing.assert_allclose(predicted[names].iloc[0], two_step_averages(measured)[names].iloc[0], rtol=1e-4)
-    error = (predicted[names] - two_step_averages(measured)[names]).abs().mean()
+    averages = two_step_averages(measured)
+    np.testing.assert_allclose(predicted[names].iloc[0], averages[names].iloc[0], rtol=1e-4)
+    error = (predicted[names] - averages[names]).abs().mean()
     assert (error / (measured[names].iloc[-1] - measured[names].iloc[0]).abs()).median() < 0.3
 
 
-def test_without_a_group_the_run_follows_the_gradient_of_the_others_alone(params):
+def test_a_group_at_the_centre_changes_what_the_model_predicts_from_the_same_start(params):
+    counterfactual.main(params, seed=SEED, group="inlier")
+    at_centre = pd.read_csv(records_of("without-inlier") / "at_centre_predicted.csv")
+    whole = pd.read_csv(records_of("edge_flow") / "prediction.csv")[at_centre.columns]
+    pd.testing.assert_series_equal(at_centre.iloc[0], whole.iloc[0])
+    assert (at_centre["loss_inlier"].iloc[2:] != whole["loss_inlier"].iloc[2:]).all()
+
+
+def test_removed_a_group_has_no_part_in_the_gradient(params):
     counterfactual.main(params, seed=SEED, group="inlier")
     experiment = Experiment(params, SEED)
     rest = experiment.objective.subset(~experiment.groups["inlier"])

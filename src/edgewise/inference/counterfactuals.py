@@ -1,11 +1,11 @@
-"""Who pays for whom: what the gains of the groups would be with one group left out.
+"""Who pays for whom: what the losses of the groups at the edge would be with one group left out.
 
-Two ways to leave a group out. *At the centre*: it goes on to be trained on, and its gradient is taken at the centre of
-the oscillation, so that it neither grows nor holds it; there is no such training, and only edge flow can say what would
-be. *Removed* from the training data: edge flow predicts that too, and the run was made.
+Two ways to leave a group out, from onset on. *At the centre*: it goes on to be trained on, and its gradient is taken at
+the centre of the oscillation, so that it neither grows nor holds it. *Removed*: it is no longer trained on. Edge flow
+predicts both, and both runs were made.
 
-What leaving a group out does to another is the change of its predicted gain. The loss away from the edge stays what it
-is, so that is the loss at the edge with all groups less that without the one.
+What leaving a group out does to another is by how much lower the loss of the other is at the edge. Away from the edge
+nothing oscillates, and a gradient at the centre is the gradient: at the centre it is the change of the other's gain.
 """
 
 from collections.abc import Sequence
@@ -19,18 +19,33 @@ from edgewise.inference.gains import two_step_average
 from edgewise.inference.intervals import correlation, estimate, spearman
 from edgewise.inference.metrics import as_dict
 from edgewise.inference.predictions import EDGE_FLOW, has_prediction
-from edgewise.inference.records import SeedRecords, Seeds
+from edgewise.inference.records import SeedRecords, Seeds, Way
 from edgewise.inference.tables import over_seeds, second_half
+
+#: The ways to leave a group out, in the order of the figure.
+WAYS: tuple[Way, ...] = ("at_centre", "removed")
 
 
 def has_counterfactuals(seeds: Seeds) -> bool:
     """Whether groups were left out, and edge flow predicted what that does, in every seed."""
     every = [one for records in seeds.values() for one in records.left_out.values()]
-    return (
-        bool(every)
-        and has_prediction(seeds)
-        and all("loss" in table for one in every for table in (one.at_centre, one.removed_predicted))
-    )
+    tables = [table for one in every for table in one.predicted.values()]
+    return bool(every) and has_prediction(seeds) and all("loss" in table for table in tables)
+
+
+def affected(records: SeedRecords, group: str, way: Way) -> list[str]:
+    """The groups and strata whose loss is known without `group`: removed, it has none itself."""
+    return [name for name in records.tracked if way == "at_centre" or name != group]
+
+
+def lower_without(records: SeedRecords, group: str, way: Way) -> tuple[Array, Array]:
+    """By how much lower the settled losses of all `affected` are without `group`: (measured, predicted)."""
+    names, without = affected(records, group, way), records.left_out[group]
+    runs = (_averages(records.steps["baseline"]), _averages(without.measured[way]))
+    models = (records.predictions[EDGE_FLOW], without.predicted[way])
+    steps = records.setting.steps
+    measured, predicted = ([_settled(table, names, steps) for table in tables] for tables in (runs, models))
+    return measured[0] - measured[1], predicted[0] - predicted[1]
 
 
 def _settled(table: pd.DataFrame, names: Sequence[str], steps: int) -> Array:
@@ -44,76 +59,58 @@ def _averages(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(two_step_average(table.to_numpy()), columns=table.columns)
 
 
-def at_the_centre(records: SeedRecords, group: str, names: Sequence[str] | None = None) -> Array:
-    """The change of the predicted settled gains [names], or of all groups, if `group` is kept at the centre."""
-    tables = (records.predictions[EDGE_FLOW], records.left_out[group].at_centre)
-    with_all, without = (_settled(table, names or records.groups, records.setting.steps) for table in tables)
-    return with_all - without
-
-
-def others(records: SeedRecords, group: str) -> list[str]:
-    """The other groups, and the strata."""
-    return [name for name in records.tracked if name != group]
-
-
-def removed(records: SeedRecords, group: str) -> tuple[Array, Array]:
-    """The change of the settled gains of all `others` where `group` is removed: (measured, predicted)."""
-    steps, names, without = records.setting.steps, others(records, group), records.left_out[group]
-    runs = (_averages(records.steps["baseline"]), _averages(without.removed))
-    measured = [_settled(run, names, steps) for run in runs]
-    predicted = [_settled(table, names, steps) for table in (records.predictions[EDGE_FLOW], without.removed_predicted)]
-    return measured[0] - measured[1], predicted[0] - predicted[1]
-
-
 def counterfactual_metrics(seeds: Seeds) -> dict[str, Any] | None:
     """The key `left_out` of metrics/theory.json; null where no group was left out, or there is no model.
 
-    * at_centre: by group left out, the change of the predicted settled gain of every group;
-    * removed: by group removed, the same measured and predicted, of every other group, with rank_correlation and
-      linear_correlation over the other groups and the strata, and relative_error, the length of the error over that of
-      what was measured.
+    By way and group left out: `lower`, by how much lower the settled loss of every affected group is, measured and
+    predicted; rank_correlation and linear_correlation of the two over groups and strata; relative_error, the length of
+    the error over that of what was measured.
     """
     if not has_counterfactuals(seeds):
         return None
-    records = list(seeds.values())
-    changes: dict[str, Any] = {}
-    checked: dict[str, Any] = {}
-    for group in records[0].left_out:
-        change = np.array([at_the_centre(r, group) for r in records])
-        changes[group] = {name: as_dict(estimate(change[:, i])) for i, name in enumerate(records[0].groups)}
-        pairs = [removed(r, group) for r in records]
-        measured, predicted = (np.array(side) for side in zip(*pairs, strict=True))
-        error = np.linalg.norm(predicted - measured, axis=1) / np.linalg.norm(measured, axis=1)
-        names = others(records[0], group)
-        checked[group] = {
-            "groups": {
-                name: {"measured": as_dict(estimate(measured[:, i])), "predicted": as_dict(estimate(predicted[:, i]))}
-                for i, name in enumerate(names)
-                if name in records[0].groups
-            },
-            "rank_correlation": as_dict(estimate([spearman(*pair) for pair in pairs], correlation(len(names)))),
-            "linear_correlation": [float(np.corrcoef(*pair)[0, 1]) for pair in pairs],
-            "relative_error": as_dict(estimate(error)),
-        }
-    return {"at_centre": changes, "removed": checked}
+    first = next(iter(seeds.values()))
+    return {way: {group: _compared(seeds, group, way) for group in first.left_out} for way in WAYS}
+
+
+def _compared(seeds: Seeds, group: str, way: Way) -> dict[str, Any]:
+    first = next(iter(seeds.values()))
+    names = affected(first, group, way)
+    pairs = [lower_without(records, group, way) for records in seeds.values()]
+    measured, predicted = (np.array(side) for side in zip(*pairs, strict=True))
+    error = np.linalg.norm(predicted - measured, axis=1) / np.linalg.norm(measured, axis=1)
+    return {
+        "lower": {
+            name: {"measured": as_dict(estimate(measured[:, i])), "predicted": as_dict(estimate(predicted[:, i]))}
+            for i, name in enumerate(names)
+            if name in first.groups
+        },
+        "rank_correlation": as_dict(estimate([spearman(*pair) for pair in pairs], correlation(len(names)))),
+        "linear_correlation": [float(np.corrcoef(*pair)[0, 1]) for pair in pairs],
+        "relative_error": as_dict(estimate(error)),
+    }
 
 
 def counterfactual_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
     """The tables under plots/tables/ of who pays for whom; none where no group was left out, or there is no model.
 
-    counterfactuals: a row a group left out, a column a group whose predicted gain changes. removed: a row a seed, group
-    removed and other group or stratum.
+    counterfactuals: a row a group at the centre, a column a group whose predicted gain changes. left_out: a row a seed,
+    way, group left out and affected group or stratum.
     """
     if not has_counterfactuals(seeds):
         return {}
-    changes, rows = [], []
+    matrices, rows = [], []
     for seed, records in seeds.items():
-        index = pd.Index(list(records.left_out), name="left_out")
-        values = [at_the_centre(records, group) for group in records.left_out]
-        changes.append(pd.DataFrame(values, columns=list(records.groups), index=index))
+        matrix = {}
         for group in records.left_out:
-            for name, measured, predicted in zip(others(records, group), *removed(records, group), strict=True):
-                kind = "group" if name in records.groups else "stratum"
-                row = {"seed": seed, "removed": group, "name": name, "kind": kind}
-                rows.append({**row, "measured": measured, "predicted": predicted})
-    return {"counterfactuals": over_seeds(changes), "removed": pd.DataFrame(rows).set_index("seed")}
+            for way in WAYS:
+                names = affected(records, group, way)
+                measured, predicted = lower_without(records, group, way)
+                for name, *values in zip(names, measured, predicted, strict=True):
+                    kind = "group" if name in records.groups else "stratum"
+                    about = {"seed": seed, "way": way, "left_out": group, "name": name, "kind": kind}
+                    rows.append({**about, **dict(zip(("measured", "predicted"), values, strict=True))})
+                if way == "at_centre":
+                    matrix[group] = dict(zip(names, predicted, strict=True))
+        table = pd.DataFrame(matrix).T[list(records.groups)]
+        matrices.append(table.rename_axis("left_out"))
+    return {"counterfactuals": over_seeds(matrices), "left_out": pd.DataFrame(rows).set_index("seed")}

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 
@@ -107,20 +108,22 @@ class SeedRecords:
         return float(self.control.loc[self.control["alpha"] == self.setting.alpha, column].iloc[0])
 
 
+#: How a group is left out: its gradient is taken at the centre of the oscillation, or it is not trained on.
+Way = Literal["at_centre", "removed"]
+
+
 @dataclass(frozen=True)
 class LeftOut:
-    """The baseline without one group.
+    """The baseline without one group, by the way in which it is left out.
 
     Attributes
     ----------
-    at_centre : what edge flow predicts where the group's gradient is taken at the centre of the oscillation
-    removed_predicted : what it predicts of training without the group
-    removed : the step records of training without the group
+    measured : the step records of the run
+    predicted : what edge flow predicts of it
     """
 
-    at_centre: pd.DataFrame
-    removed_predicted: pd.DataFrame
-    removed: pd.DataFrame
+    measured: Mapping[Way, pd.DataFrame]
+    predicted: Mapping[Way, pd.DataFrame]
 
 
 def require_steps(table: pd.DataFrame, steps: Sequence[int]) -> pd.DataFrame:

@@ -126,7 +126,11 @@ FIGURES = {
     ),
     "figure_counterfactuals": FigureSpec(
         causes.counterfactuals,
-        {"counterfactuals": ["{group}"], "removed": ["removed", "name", "kind", "measured", "predicted"], **GROUPS},
+        {
+            "counterfactuals": ["{group}"],
+            "left_out": ["way", "left_out", "name", "kind", "measured", "predicted"],
+            **GROUPS,
+        },
         optional=True,
     ),
     "figure_decomposition": FigureSpec(

@@ -21,6 +21,9 @@ from edgewise.plotting.style import (
     remove_from,
 )
 
+#: The ways in which a group is left out, in words.
+WAYS = {"at_centre": "one group at the centre", "removed": "one group removed"}
+
 
 def dose(tables: Tables, captions: Captions) -> Figure:
     """Each group's settled gain against the factor on the step size, measured and predicted."""
@@ -48,23 +51,24 @@ def dose(tables: Tables, captions: Captions) -> Figure:
 
 
 def counterfactuals(tables: Tables, captions: Captions) -> Figure:
-    """Who pays for whom, as a matrix; and what removing a group does, measured against predicted."""
-    points = tables["removed"]
+    """Who pays for whom, as a matrix; and what leaving a group out does, measured against predicted."""
+    points = tables["left_out"]
     strata = points.loc[points["kind"] == "stratum", "name"].unique()
     colors = group_colors(tables)
     entries = [marker_entry(color, in_words(group)) for group, color in colors.items()]
-    entries += (
-        [marker_entry(COLORS["natural"], f"{len(strata)} strata of natural examples", "D")] if len(strata) else []
-    )
-    caption = f"Changes of the settled Δℓ$_k$, at equal training time. {captions.mean_with('in brackets')}"
-    title = "Who pays for whom: the gain of a group with another left out, less that with all"
-    figure, panels = new_figure((1, 2), title, caption, entries, panel_size=(6.4, 4.6))
-    matrix, check = panels[0]
+    if len(strata):
+        entries.append(marker_entry(COLORS["natural"], f"{len(strata)} strata of natural examples", "D"))
+    caption = f"Settled losses at the edge, against those with all groups. {captions.mean_with('in brackets')}"
+    title = "Who pays for whom: the losses with another group left out"
+    figure, panels = new_figure((1, 3), title, caption, entries, panel_size=(5.6, 4.4))
+    matrix, *checks = panels[0]
     _draw_matrix(matrix, 1000 * tables["counterfactuals"], list(colors))
-    draw_named(check, points, "predicted", "measured", colors)
-    mark_equality(check, points[["predicted", "measured"]].to_numpy())
-    check.set(xlabel="predicted change of Δℓ$_k$", ylabel="measured change of Δℓ$_k$")
-    check.set_title("a group removed from the training data: the others")
+    for panel, (way, words) in zip(checks, WAYS.items(), strict=True):
+        of_way = points[points["way"] == way]
+        draw_named(panel, of_way, "predicted", "measured", colors)
+        mark_equality(panel, of_way[["predicted", "measured"]].to_numpy())
+        panel.set(xlabel="predicted: how much lower ℓ$_k$ is", ylabel="measured: how much lower ℓ$_k$ is")
+        panel.set_title(f"{words}: all others, every seed")
     return figure
 
 
@@ -85,4 +89,4 @@ def _draw_matrix(panel: Axes, table: pd.DataFrame, groups: list[str]) -> None:
     panel.set_yticks(range(len(table)), [in_words(group) for group in table.index])
     panel.grid(visible=False)
     panel.set(xlabel="whose Δℓ$_k$ changes", ylabel="left out: its gradient taken at the centre")
-    panel.set_title("edge flow alone, change in units of 0.001 (blue: gains)")
+    panel.set_title("predicted change, in units of 0.001 (blue: gains)")

@@ -465,22 +465,24 @@ def _dose(tables: Tables) -> list[Panel]:
 
 
 def _counterfactuals(tables: Tables) -> list[Panel]:
-    predicted, measured = Axis("predicted change of settled Δℓ"), Axis("measured change of settled Δℓ")
-    removed = tables["removed"]["removed"].unique() if "removed" in tables else ()
+    predicted, measured = Axis("predicted: how much lower the loss is"), Axis("measured: how much lower the loss is")
+    ways = {"at_centre": "with the {} group at the centre", "removed": "without the {} group"}
+    groups = tables["left_out"]["left_out"].unique() if "left_out" in tables else ()
     return [
         Points(
-            f"without the {in_words(group)} group",
-            "removed",
+            words.format(in_words(group)),
+            "left_out",
             "predicted",
             "measured",
             "name",
-            _strata_too(tables, "removed"),
+            _strata_too(tables, "left_out"),
             predicted,
             measured,
-            {"removed": group},
+            {"way": way, "left_out": group},
             diagonal=True,
         )
-        for group in removed
+        for way, words in ways.items()
+        for group in groups
     ]
 
 
