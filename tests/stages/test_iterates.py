@@ -193,7 +193,9 @@ def test_what_the_seeds_share_is_what_params_yaml_says(tmp_path, monkeypatch, re
 
 def test_the_strengths_of_params_yaml_are_taken_as_they_are(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where nothing has been trained
-    strengths.main(parse_params(tiny(robustness={"epsilons": [0.5, 8, 31]})), seed=0)
+    params = parse_params(tiny(robustness={"epsilons": [0.5, 8, 31]}))
+    dataset.main(params)
+    strengths.main(params, seed=0)
     assert json.loads(Path("data/strengths.json").read_text()) == {"epsilons": [0.5, 8, 31], "calibrated": False}
 
 
