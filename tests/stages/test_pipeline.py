@@ -139,11 +139,13 @@ def every_stage(repository: Repository, seeds: list[int]) -> set[str]:
             continue  # none by default
         if "seed" not in matrix:
             names.add(name)
+        elif matrix["seed"] == ["${seeds[0]}"]:
+            names.add(f"{name}@{seeds[0]}")
         elif {"factor", "group"} & set(matrix):
             pass  # none are declared
         elif "model" in matrix:
             names |= {f"{name}@{seed}-edge_flow" for seed in seeds}
-        elif "branch" not in matrix:
+        elif not {"branch", "run"} & set(matrix):
             names |= {f"{name}@{seed}" for seed in seeds}
         else:
             names |= {f"{name}@{seed}-{branch}" for seed in seeds for branch in ("baseline", "exit")}
@@ -213,13 +215,13 @@ def test_a_new_seed_runs_that_seed_alone_and_back_again_gives_the_same_bytes(pip
     everything = every_stage(pipeline, [0, 1])
     ran = pipeline.ran("exp", "run", "-S", "seeds=[0,1]")
     assert ran == of_seed(everything, 1) | OF_ALL | {"parameters"}
-    assert {"dataset", "strengths", "prototypes@0"} & ran == set()
+    assert {"dataset", "strengths@0", "prototypes@0"} & ran == set()
     assert pipeline.results().keys() == pipeline.outcome.keys()
     assert pipeline.results()["metrics/edge.json"] != pipeline.outcome["metrics/edge.json"]
 
     ran = pipeline.ran("exp", "run", "-S", "seeds=[0]")
     assert all("@" not in stage for stage in ran)
-    assert "strengths" not in ran
+    assert "strengths@0" not in ran
     assert not [name for name in pipeline.data() if "seed-1" in name and "journals" not in name]
     assert {name: digest for name, digest in pipeline.data().items() if "seed-1" not in name} == pipeline.digests
     assert pipeline.results() == pipeline.outcome
