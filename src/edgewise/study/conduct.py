@@ -50,7 +50,7 @@ class Task:
     @property
     def command(self) -> list[str]:
         """What runs it, beside the working tree."""
-        return ["dvc", "exp", "run", "--temp", "--name", self.experiment, *self.options]
+        return ["dvc", "--wait-for-lock", "exp", "run", "--temp", "--name", self.experiment, *self.options]
 
 
 def add_command(commands: "Commands") -> None:
@@ -158,10 +158,12 @@ def reason_of(output: str) -> str:
 
     >>> reason_of("error: seed 0: the loss is no longer finite\nERROR: failed to reproduce")
     'seed 0: the loss is no longer finite'
+    >>> reason_of("Traceback (most recent call last):\nTypeError: a bug\nERROR: failed to reproduce")
+    'TypeError: a bug'
     """
-    own = re.findall(r"^error: (.+)$", output, re.MULTILINE)
+    of_stages = re.findall(r"^(?:error: (.+)|([A-Z]\w*(?:Error|Exception): .+))$", output, re.MULTILINE)
     of_dvc = re.findall(r"^ERROR: (.+)$", output, re.MULTILINE)
-    return str([*of_dvc, *own][-1]) if own or of_dvc else "unknown"
+    return str([*of_dvc, *(mended or bug for mended, bug in of_stages)][-1]) if of_stages or of_dvc else "unknown"
 
 
 def command_of(study: Study, name: str, size: Size, variant: str) -> str:
