@@ -9,7 +9,8 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from multiprocessing import SimpleQueue
 from pathlib import Path
@@ -85,8 +86,8 @@ def run_in_ranks(work: Callable[[], None], count: int, device: str) -> None:
     if dist.is_torchelastic_launched():
         if int(os.environ["WORLD_SIZE"]) != count:
             raise ParameterError("compute.ranks", count, f"torchrun has started {os.environ['WORLD_SIZE']}")
-        _join(device, int(os.environ["LOCAL_RANK"]))
-        work()
+        with _group(device, int(os.environ["LOCAL_RANK"])):
+            work()
         return
     # That the other ranks are ended where one fails is no news.
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
@@ -115,16 +116,23 @@ def _as_rank(
 ) -> None:
     if number > 0:  # one bar of progress is enough
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
-    _join(device, number, init_method=meeting.as_uri(), rank=number, world_size=count)
     try:
-        work()
+        with _group(device, number, init_method=meeting.as_uri(), rank=number, world_size=count):
+            work()
     except EdgewiseError as error:
         said.put(str(error))
         sys.exit(1)
 
 
-def _join(device: str, local_rank: int, **meeting: object) -> None:
+@contextmanager
+def _group(device: str, local_rank: int, **meeting: object) -> Iterator[None]:
+    """A rank's part in the group, which is left in order: its threads would end the process as if it had failed."""
     if device == "cuda":
         torch.cuda.set_device(local_rank)
     backend = "nccl" if device == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(minutes=10), **meeting)  # type: ignore[arg-type]
+    try:
+        yield
+        dist.barrier()  # no rank leaves while another still waits for what it sends
+    finally:
+        dist.destroy_process_group()
