@@ -25,10 +25,13 @@ lint: $(VENV)/installed   ## check style and types
 	ruff format --check .
 	mypy
 
-# The environment, made again when what it is made of changes. It takes 6 GB.
-$(VENV)/installed: pyproject.toml constraints.txt
+# The environment, made again when what it is made of changes; nothing is installed but what has a hash that is known.
+# It takes 6 GB.
+$(VENV)/installed: pyproject.toml requirements.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement requirements.txt
+	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(VENV)/bin/python -m pip check
 	touch $@
 
 clean:                    ## remove the virtual environment and data/; metrics, plots and the cache of DVC stay

@@ -3,6 +3,7 @@
 import ast
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -168,6 +169,40 @@ def test_what_lies_where_a_folder_belongs_is_one_line(refused, write_params, tmp
     write_params()
     make(tmp_path / "data")
     assert "data" in refused("parameters")
+
+
+def test_nothing_needs_the_network_but_a_source_that_downloads(repository, write_params, tmp_path, environment):
+    """The stages up to a branch, where there is no network at all, not even to itself."""
+    offline = ["unshare", "--net", "--map-root-user"]
+    if shutil.which("unshare") is None or subprocess.run([*offline, "true"], check=False).returncode != 0:
+        pytest.skip("this machine gives no process a network namespace of its own")
+    write_params(dataset={"name": "mnist5k", "classes": [3, 5]})
+
+    for script, *options in (
+        ("parameters",),
+        ("dataset",),
+        ("prototypes", "--seed", "0"),
+        ("base", "--seed", "0"),
+        ("branch", "--seed", "0", "--branch", "baseline"),
+    ):
+        command = [*offline, sys.executable, str(repository / f"stages/{script}.py"), *options]
+        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+
+
+def test_a_run_that_would_not_fit_on_the_disk_is_refused_before_it_starts(
+    refused, stage, write_params, tmp_path, monkeypatch
+):
+    write_params()
+    for name, *options in (("dataset",), ("prototypes", "--seed", "0")):
+        assert stage(name, *options).returncode == 0
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=500_000))
+    said = refused("base", "--seed", "0")
+    assert said.startswith("error: edge.sharpness_every: was 10; ")
+    assert "needs up to 53 checkpoints of 0.0 MB" in said
+    assert said.endswith("0.00 GB are free")
+    assert not list((tmp_path / "data").rglob("step-*.npz"))
 
 
 def test_a_lock_says_who_holds_it_and_goes_with_its_process(tmp_path):
