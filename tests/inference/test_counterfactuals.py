@@ -56,8 +56,8 @@ def test_a_model_that_is_wrong_has_an_error_and_the_measurement_stands(way):
     assert found["lower"]["boundary"]["measured"] == right["lower"]["boundary"]["measured"]
     assert found["lower"]["boundary"]["predicted"]["mean"] == pytest.approx(-0.04)
     length = SHARE[way] * np.linalg.norm([PAYS["inlier"][name] for name in affected(one, "inlier", way)])
-    assert right["relative_error"]["mean"] == pytest.approx(0, abs=1e-9)
-    assert found["relative_error"]["mean"] == pytest.approx(0.04 / length)
+    assert right["relative_error"]["geometric_mean"] == pytest.approx(0, abs=1e-9)
+    assert found["relative_error"]["geometric_mean"] == pytest.approx(0.04 / length)
 
 
 def test_the_metrics_are_means_over_seeds():

@@ -103,7 +103,7 @@ def test_a_prediction_that_is_too_high_predicts_that_much_less_gain():
     for group in GROUPS:
         assert found[group]["measured"]["mean"] == pytest.approx(FLOW[group])
         assert found[group]["predicted"]["mean"] == pytest.approx(FLOW[group] - missed[group])
-        assert found[group]["relative_error"]["mean"] == pytest.approx(abs(missed[group] / FLOW[group]))
+        assert found[group]["relative_error"]["geometric_mean"] == pytest.approx(abs(missed[group] / FLOW[group]))
         assert found[group]["relative_error"]["seeds"] == 2
     # The gains are half as large at the first step, of whose two iterates the branches share one.
     size = np.linalg.norm(list(FLOW.values())) * np.sqrt((STEPS - 1 + 0.25) / STEPS)
@@ -304,21 +304,23 @@ def test_every_model_is_judged_by_its_own_prediction():
     one = records(branches=WITH_FLOW, later=THRESHOLD)
     found = theory_metrics({0: with_another(one, "central_flow", missed, **off)})
     right, wrong = found["edge_flow"], found["central_flow"]
-    assert {group: right["groups"][group]["relative_error"]["mean"] for group in GROUPS} == pytest.approx(
+    assert {group: right["groups"][group]["relative_error"]["geometric_mean"] for group in GROUPS} == pytest.approx(
         dict.fromkeys(GROUPS, 0), abs=1e-12
     )
     for group in GROUPS:
-        assert wrong["groups"][group]["relative_error"]["mean"] == pytest.approx(abs(missed[group] / FLOW[group]))
+        assert wrong["groups"][group]["relative_error"]["geometric_mean"] == pytest.approx(
+            abs(missed[group] / FLOW[group])
+        )
     measured = one.hessian["baseline"].set_index("step")["sharpness"][T_STAR + STEPS // 2]
     for model, sharpness in ((right, 1), (wrong, 1.25)):
         assert model["sharpness_ratio"]["mean"] == pytest.approx(sharpness)
         expected = abs(sharpness - measured / THRESHOLD)
-        assert model["sharpness_error"]["mean"] == pytest.approx(expected)
+        assert model["sharpness_error"]["geometric_mean"] == pytest.approx(expected)
     size = np.linalg.norm(list(missed.values())) / np.linalg.norm(list(FLOW.values()))
-    assert [model["gains_error"]["mean"] for model in (right, wrong)] == pytest.approx([0, size], abs=1e-12)
-    assert [model["loss_error"]["mean"] for model in (right, wrong)] == pytest.approx([0, 0.5], abs=1e-12)
+    assert [model["gains_error"]["geometric_mean"] for model in (right, wrong)] == pytest.approx([0, size], abs=1e-12)
+    assert [model["loss_error"]["geometric_mean"] for model in (right, wrong)] == pytest.approx([0, 0.5], abs=1e-12)
     assert [model["gradients"]["mean"] for model in (right, wrong)] == [4, 7]
-    assert [model["distance"]["mean"] for model in (right, wrong)] == pytest.approx([0.2, 0.2])
+    assert [model["distance"]["geometric_mean"] for model in (right, wrong)] == pytest.approx([0.2, 0.2])
 
 
 def test_a_model_without_a_prediction_in_one_seed_is_null_and_the_others_stand():

@@ -11,13 +11,14 @@ from edgewise.study.cli import main
 from edgewise.study.models_table import TheoryFile, as_table
 
 MEAN = {"mean": 0.5, "low": None, "high": None, "seeds": 1}
+ERROR = {"geometric_mean": 0.0123, "low": 0.01, "high": 0.5, "seeds": 3}
 MODEL = {
     "reference": "flow",
     "groups": {
-        "inlier": {"measured": MEAN, "predicted": MEAN, "relative_error": {**MEAN, "mean": 0.0123}},
+        "inlier": {"measured": MEAN, "predicted": MEAN, "relative_error": ERROR},
         "input_outlier": {"measured": MEAN, "predicted": MEAN, "relative_error": {**MEAN, "mean": 2.5}},
     },
-    "rank_correlation": {**MEAN, "mean": 0.987},
+    "rank_correlation": {"mean": 0.987, "low": 0.9, "high": 1.0, "seeds": 3},
     "linear_correlation": [0.99],
     "follows_until": MEAN,
     "sharpness_ratio": MEAN,
@@ -33,7 +34,7 @@ HEAD = (
     " | gradients a step |\n|---|---|---|---|---|---|---|---|---|---|\n"
 )
 ROWS = (
-    "| {0} | edge flow | 4.2 % | 0.31 % | 12 % | 1.2 % | 250 % | 0.99 |  | 123 |\n"
+    "| {0} | edge flow | 4.2 % | 0.31 % | 12 % | 1.2 % [1, 50] | 250 % | 0.99 [0.90, 1.00] |  | 123 |\n"
     "| {0} | cubic |  |  |  |  |  |  |  |  |"
 )
 

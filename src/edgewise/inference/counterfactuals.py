@@ -16,7 +16,7 @@ import pandas as pd
 
 from edgewise.data.files import Array
 from edgewise.inference.gains import two_step_average
-from edgewise.inference.intervals import correlation, estimate, spearman
+from edgewise.inference.intervals import LOG, correlation, estimate, spearman
 from edgewise.inference.metrics import as_dict
 from edgewise.inference.predictions import EDGE_FLOW, has_prediction
 from edgewise.inference.records import SeedRecords, Seeds, Way
@@ -86,7 +86,7 @@ def _compared(seeds: Seeds, group: str, way: Way) -> dict[str, Any]:
         },
         "rank_correlation": as_dict(estimate([spearman(*pair) for pair in pairs], correlation(len(names)))),
         "linear_correlation": [float(np.corrcoef(*pair)[0, 1]) for pair in pairs],
-        "relative_error": as_dict(estimate(error)),
+        "relative_error": as_dict(estimate(error, LOG)),
     }
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from edgewise.data.files import Array
 from edgewise.inference.gains import at_times, delta_loss, two_step_average
-from edgewise.inference.intervals import LOG, correlation, estimate, plain, spearman
+from edgewise.inference.intervals import LOG, Scale, correlation, estimate, plain, spearman
 from edgewise.inference.metrics import as_dict
 from edgewise.inference.records import SeedRecords, Seeds
 from edgewise.inference.tables import over_seeds, second_half
@@ -183,13 +183,13 @@ def _metrics_of(seeds: Seeds, model: str) -> dict[str, Any]:
         groups[group] = {
             "measured": as_dict(estimate([float(m.mean()) for m, _ in late])),
             "predicted": as_dict(estimate([float(p.mean()) for _, p in late])),
-            "relative_error": as_dict(estimate([float((p - m).abs().mean() / m.abs().mean()) for m, p in late])),
+            "relative_error": as_dict(estimate([float((p - m).abs().mean() / m.abs().mean()) for m, p in late], LOG)),
         }
     points = [settled(r, r.tracked, model) for r in records]
     count = len(points[0][0])
 
-    def over_seeds_of(value: Callable[[SeedRecords, str], float]) -> dict[str, Any]:
-        return as_dict(estimate([value(r, model) for r in records]))
+    def over_seeds_of(value: Callable[[SeedRecords, str], float], scale: Scale | None = None) -> dict[str, Any]:
+        return as_dict(estimate([value(r, model) for r in records], scale))
 
     return {
         "reference": reference(records[0]),
@@ -200,10 +200,10 @@ def _metrics_of(seeds: Seeds, model: str) -> dict[str, Any]:
         "sharpness_ratio": over_seeds_of(
             lambda r, name: float(second_half(r.predictions[name])["sharpness"].mean() / r.setting.threshold)
         ),
-        "gains_error": over_seeds_of(gains_error),
-        "sharpness_error": over_seeds_of(sharpness_error),
-        "loss_error": over_seeds_of(loss_error),
-        "distance": over_seeds_of(distance),
+        "gains_error": over_seeds_of(gains_error, LOG),
+        "sharpness_error": over_seeds_of(sharpness_error, LOG),
+        "loss_error": over_seeds_of(loss_error, LOG),
+        "distance": over_seeds_of(distance, LOG),
         "gradients": over_seeds_of(lambda r, name: float(r.predictions[name]["gradients"].iloc[1:].mean())),
     }
 

@@ -1,10 +1,10 @@
 """The models of the edge over several experiments as one Markdown table."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
+from pydantic import AliasChoices, BaseModel, Field
 
 from edgewise.study.revisions import WORKSPACE, markdown_row, read_metrics
 
@@ -15,9 +15,11 @@ THEORY_FILE = "metrics/theory.json"
 
 
 class Mean(BaseModel):
-    """A mean over seeds; null where no seed has the number."""
+    """A mean over seeds and its interval, of errors on the log scale; null where the seeds give none."""
 
-    mean: float | None
+    mean: float | None = Field(validation_alias=AliasChoices("mean", "geometric_mean"))
+    low: float | None
+    high: float | None
 
 
 class PredictedGroup(BaseModel):
@@ -75,7 +77,7 @@ def table_of_revisions(revisions: Sequence[str]) -> str:
 
 
 def as_table(experiments: Mapping[str, Mapping[str, JudgedModel | None]]) -> str:
-    """A Markdown table: a row an experiment and model; empty cells where a model has no prediction.
+    """A Markdown table: a row an experiment and model, with intervals; empty cells where a model has no prediction.
 
     Errors are relative ones of the settled part, see `inference.predictions`: of the sharpness, of the loss, of the
     four gains together, and over time of Delta l_k by group. Distance is from the centre of the run, over its way since
@@ -96,23 +98,27 @@ def as_table(experiments: Mapping[str, Mapping[str, JudgedModel | None]]) -> str
             if model:
                 errors = [model.sharpness_error, model.loss_error, model.gains_error]
                 errors += [group.relative_error for group in model.groups.values()]
-                cells = [
-                    *map(as_share, errors),
-                    *map(as_number, (model.rank_correlation, model.distance, model.gradients)),
-                ]
+                others = [model.rank_correlation, model.distance]
+                cells = [*(_cell(error, as_share) for error in errors), *(_cell(one, as_number) for one in others)]
+                cells.append(as_number(model.gradients.mean))
             lines.append(markdown_row(experiment, name.replace("_", " "), *cells))
     return "\n".join(lines)
 
 
-def as_share(error: Mean) -> str:
-    """A relative error in percent.
+def _cell(found: Mean, said: Callable[[float | None], str]) -> str:
+    ends = [said(end).removesuffix(" %") for end in (found.low, found.high)]
+    return f"{said(found.mean)} [{', '.join(ends)}]" if all(ends) else said(found.mean)
 
-    >>> as_share(Mean(mean=0.0123)), as_share(Mean(mean=14.0)), as_share(Mean(mean=None))
+
+def as_share(error: float | None) -> str:
+    """A relative error in percent, with two digits.
+
+    >>> as_share(0.0123), as_share(14.0), as_share(None)
     ('1.2 %', '1400 %', '')
     """
-    return "" if error.mean is None else f"{float(f'{100 * error.mean:.2g}'):g} %"
+    return "" if error is None else f"{float(f'{100 * error:.2g}'):g} %"
 
 
-def as_number(found: Mean) -> str:
+def as_number(found: float | None) -> str:
     """A number with two digits after the point, or three in all."""
-    return "" if found.mean is None else f"{found.mean:.0f}" if abs(found.mean) >= 100 else f"{found.mean:.2f}"
+    return "" if found is None else f"{found:.0f}" if abs(found) >= 100 else f"{found:.2f}"
