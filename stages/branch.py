@@ -11,12 +11,12 @@ from edgewise.states.branches import Leg, kept_steps, legs, length, measured_ste
 from edgewise.states.trajectory import Journal, Manifest, last_checkpoint, load_state
 from experiment import Experiment
 
-#: The parameters of the section `branch` that the states of a branch depend on, whatever its length.
-OPTIONS = {
-    "baseline": ["checkpoint_every"],
-    "exit": ["checkpoint_every", "exit_factor"],
-    "enter": ["checkpoint_every", "exit_factor", "enter_step"],
-    "flow": ["checkpoint_every", "flow_tolerance"],
+#: The parameters of the section `branch` that a branch depends on, beside its length and where its checkpoints are.
+OPTIONS: Mapping[str, list[str]] = {
+    "baseline": [],
+    "exit": ["exit_factor"],
+    "enter": ["exit_factor", "enter_step"],
+    "flow": ["flow_tolerance"],
 }
 
 
@@ -41,12 +41,13 @@ def from_onset(
     ----------
     stage, name : of dvc.yaml, whose code the run depends on; and of the run
     kept : steps since onset whose states are kept, to go on from
-    options : what the run depends on beside its length
+    options : what the run depends on beside its length and where its checkpoints are
     """
     onset = last_checkpoint(checkpoints_folder(experiment.seed, "base"))
     start = load_state(onset, experiment.initial_theta())
-    fingerprint = experiment.fingerprint(stage, onset.read_bytes(), name, options)
-    folder, every = journal_folder(experiment.seed, name), experiment.params.branch.checkpoint_every
+    folder, section = journal_folder(experiment.seed, name), experiment.params.branch
+    every, per_doubling = section.checkpoint_every, section.per_doubling
+    fingerprint = experiment.fingerprint(stage, onset.read_bytes(), name, every, per_doubling, options)
     experiment.require_room("branch.checkpoint_every", every, len(kept), folder)
     journal = Journal(folder, fingerprint, start)
     last = parts[-1].end
@@ -59,6 +60,7 @@ def from_onset(
             journal,
             last_step=start.step + leg.end,
             due=kept.__contains__,
+            snapshot_every=every,
             label=name,
             total=last,
         )
