@@ -7,7 +7,7 @@ from edgewise.data.files import write_rows
 from edgewise.dynamics.loop import run
 from edgewise.network.ranks import leads, run_in_ranks
 from edgewise.params import Params
-from edgewise.states.branches import Leg, kept_steps, legs, length, measured_steps
+from edgewise.states.branches import Leg, kept_steps, legs, length, measured_steps, shared_steps
 from edgewise.states.trajectory import Journal, Manifest, last_checkpoint, load_state
 from experiment import Experiment
 
@@ -29,7 +29,9 @@ def main(params: Params, seed: int, branch: str) -> None:
     steps = {"equal_step": equal_step, "equal_time": equal_time}
     onset = int(journal.rows[0]["step"])
     since_start = {held: [onset + step for step in some] for held, some in steps.items()}
-    journal.publish(checkpoints_folder(seed, branch), Manifest(since_start, parts))
+    shared = {onset + step for step in shared_steps(branch, params.branch)}
+    only = shared if params.branch.keep == "measurements" else None
+    journal.publish(checkpoints_folder(seed, branch), Manifest(since_start, parts), only)
 
 
 def from_onset(
@@ -48,7 +50,7 @@ def from_onset(
     folder, section = journal_folder(experiment.seed, name), experiment.params.branch
     every, per_doubling = section.checkpoint_every, section.per_doubling
     fingerprint = experiment.fingerprint(stage, onset.read_bytes(), name, every, per_doubling, options)
-    experiment.require_room("branch.checkpoint_every", every, len(kept), folder)
+    experiment.require_room("branch.checkpoint_every", every, len(kept), folder, cached=section.keep == "checkpoints")
     journal = Journal(folder, fingerprint, start)
     last = parts[-1].end
     journal.go_back_to(start.step + last)

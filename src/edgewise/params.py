@@ -247,6 +247,9 @@ class BranchParams(Section):
     #: all: a checkpoint at every multiple of checkpoint_every. N: at the first 2 N of them, and from there on N for
     #: each doubling of the time since onset: at every second one up to 4 N, at every fourth up to 8 N, and so on.
     per_doubling: Literal["all"] | Annotated[int, Field(ge=4, le=1000)] = "all"
+    #: What stays of the branches. measurements: once all is measured, their checkpoints are removed, but for the states
+    #: that two runs share; they are never in DVC's cache.
+    keep: Literal["checkpoints", "measurements"] = "checkpoints"
 
     @field_validator("factors")
     @classmethod

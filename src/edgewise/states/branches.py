@@ -88,6 +88,11 @@ def measured_steps(branch: str, params: BranchParams) -> tuple[list[int], list[i
     return equal_step, equal_step
 
 
+def shared_steps(branch: str, params: BranchParams) -> set[int]:
+    """Steps since onset at which the state of a branch is that of another run too, where it is measured there."""
+    return {0, params.enter_step} if branch in PAIRS["enter"] else {0}
+
+
 def kept_steps(branch: str, params: BranchParams, last: int) -> set[int]:
     """Steps up to `last` whose states are kept while a branch is trained, whatever `params.steps` is.
 
