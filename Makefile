@@ -26,7 +26,7 @@ lint: $(VENV)/installed   ## check style and types
 	mypy
 
 docs: $(VENV)/installed   ## build the site of the documentation, site/index.html; a broken link is an error
-	PYTHONPATH=src mkdocs build --strict --quiet
+	mkdocs build --strict --quiet
 
 # The environment, made again when what it is made of changes; nothing is installed but what has a hash that is known.
 # It takes 6 GB.
