@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro paper test lint clean
+.PHONY: help repro paper test lint docs clean
 
 help:                     ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F ': ' '{printf "make %-6s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ lint: $(VENV)/installed   ## check style and types
 	ruff format --check .
 	mypy
 
+docs: $(VENV)/installed   ## build the site of the documentation, site/index.html; a broken link is an error
+	mkdocs build --strict --quiet
+
 # The environment, made again when what it is made of changes; nothing is installed but what has a hash that is known.
 # It takes 6 GB.
 $(VENV)/installed: pyproject.toml requirements.txt
@@ -34,5 +37,5 @@ $(VENV)/installed: pyproject.toml requirements.txt
 	$(VENV)/bin/python -m pip check
 	touch $@
 
-clean:                    ## remove the virtual environment and data/; metrics, plots and the cache of DVC stay
-	rm -rf $(VENV) data
+clean:                    ## remove the virtual environment, data/ and site/; metrics, plots and the cache of DVC stay
+	rm -rf $(VENV) data site

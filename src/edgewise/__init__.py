@@ -7,6 +7,8 @@ them, in a run of a hundred lines: examples/minimal.py.
 import importlib
 from typing import Any
 
+__version__ = "0.1.0"
+
 #: Where each public name is.
 _HOMES = {
     "EigenTracker": "edgewise.dynamics.eigen",

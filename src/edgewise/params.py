@@ -85,6 +85,8 @@ class Section(BaseModel):
 class DatasetParams(Section):
     """Which images of which classes (paper: CIFAR-10 automobile/truck)."""
 
+    #: mnist5k and digits come with packages; cifar10, fashion_mnist and svhn are downloaded; image_folder and npz are
+    #: your own.
     name: Literal["mnist5k", "digits", "cifar10", "fashion_mnist", "svhn", "image_folder", "npz"] = "mnist5k"
     #: Folder of the downloads (cifar10, fashion_mnist, svhn), of train/ and test/ (image_folder), or the .npz file.
     root: Text = "datasets"
@@ -172,6 +174,7 @@ class ModelParams(Section):
     width: Annotated[int, Field(ge=1, le=65_536)] = 256
     #: mlp: hidden layers; cnn: stages that end in a pooling; resnet: blocks in each of the three stages.
     depth: Annotated[int, Field(ge=1, le=100)] = 2
+    #: After every hidden layer. relu and elu have kinks.
     activation: Literal["relu", "tanh", "gelu", "silu", "elu"] = "relu"
     #: group: group normalisation after every hidden layer. Batch normalisation would couple the examples' losses.
     normalisation: Literal["none", "group"] = "none"
@@ -203,9 +206,11 @@ class OptimizerParams(Section):
     momentum: Fraction = 0.9
     #: Examples a mini-batch, for sgd.
     batch_size: Count = 32
-    #: Decay rates of adam's first and second moment, and what is added to the root of the second.
+    #: Decay rate of adam's first moment.
     beta1: Fraction = 0.9
+    #: Decay rate of adam's second moment.
     beta2: Fraction = 0.999
+    #: What adam adds to the root of the second moment.
     epsilon: Annotated[float, Field(ge=1e-12, le=1)] = 1e-8
     #: Decay of the weights a unit of training time: L2 coupled to the gradient, for adam decoupled.
     weight_decay: Annotated[float, Field(ge=0, le=1e6)] = 0.0
@@ -310,7 +315,7 @@ class SweepParams(Section):
     seeds: Annotated[list[Seed], Field(max_length=1000)] = []
     #: Each is run at each of the step sizes.
     optimizers: Annotated[list[Literal["gd", "momentum", "nesterov"]], Field(min_length=1)] = ["gd"]
-    #: DVC names the runs by what stands in params.yaml.
+    #: Step sizes. DVC names the runs by what stands in params.yaml.
     step_sizes: Annotated[list[PositiveNumber], Field(min_length=1, max_length=100)] = [0.03, 0.04, 0.05, 0.06, 0.08]
     #: Training time of every run.
     time: Annotated[float, Field(gt=0, le=1e6)] = 12.0
@@ -422,6 +427,7 @@ class ComputeParams(Section):
 
     #: auto takes a GPU if there is one.
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    #: Of all numbers of the training and the measurements.
     dtype: Literal["float32", "float64"] = "float32"
     #: Examples worked on at once; memory grows with it, results do not change beyond rounding.
     chunk_size: Count = 16384
@@ -435,6 +441,7 @@ class ComputeParams(Section):
 class Params(Section):
     """All of params.yaml."""
 
+    #: A run each; the intervals are over them.
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=1000)] = [0, 1, 2, 3, 4]
     #: What a seed draws. all: its training images (where a class has more than n/2), its trained candidates, random
     #: directions, noise, test images under attack, the order of mini-batches, the random groups of the permutation
@@ -444,6 +451,7 @@ class Params(Section):
     alpha: Alpha = 3.0
     #: coherent: along v_diff; random: the control, as far along directions orthogonal to it.
     direction: Literal["coherent", "random"] = "coherent"
+    #: mse: squared distance of the outputs from the one-hot label; ce: cross-entropy of their softmax.
     loss: Literal["mse", "ce"] = "mse"
     #: baseline keeps the step size, exit lowers it, enter lowers and later restores it, flow is gradient flow.
     branches: list[Literal["baseline", "exit", "enter", "flow"]] = ["baseline", "exit"]

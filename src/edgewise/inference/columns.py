@@ -21,7 +21,8 @@ def columns_of(run: str, table: str, names: Sequence[str]) -> list[str]:
         "sweep": [*step, "loss", "secant_sharpness", "oscillation", "sharpness", "flow_distance", "flow_travelled"],
         "kinks": [*step, "relative_length", "length", "curvature", "sharpness_iterates", "sharpness_centre"],
         **dict.fromkeys(
-            ("prediction", "edge_flow", "at_centre", "removed_predicted"), [*step, *(f"loss_{name}" for name in names)]
+            ("prediction", "edge_flow", "at_centre", "at_centre_predicted", "removed_predicted"),
+            [*step, *(f"loss_{name}" for name in names)],
         ),
         "control": [
             "alpha",
