@@ -7,16 +7,16 @@ from edgewise.data.files import write_rows
 from edgewise.dynamics.loop import run
 from edgewise.network.ranks import leads, run_in_ranks
 from edgewise.params import Params
-from edgewise.states.branches import Leg, kept_steps, legs, length, measured_steps
+from edgewise.states.branches import Leg, kept_steps, legs, length, measured_steps, shared_steps
 from edgewise.states.trajectory import Journal, Manifest, last_checkpoint, load_state
 from experiment import Experiment
 
-#: The parameters of the section `branch` that the states of a branch depend on, whatever its length.
-OPTIONS = {
-    "baseline": ["checkpoint_every"],
-    "exit": ["checkpoint_every", "exit_factor"],
-    "enter": ["checkpoint_every", "exit_factor", "enter_step"],
-    "flow": ["checkpoint_every", "flow_tolerance"],
+#: The parameters of the section `branch` that a branch depends on, beside its length and where its checkpoints are.
+OPTIONS: Mapping[str, list[str]] = {
+    "baseline": [],
+    "exit": ["exit_factor"],
+    "enter": ["exit_factor", "enter_step"],
+    "flow": ["flow_tolerance"],
 }
 
 
@@ -29,7 +29,9 @@ def main(params: Params, seed: int, branch: str) -> None:
     steps = {"equal_step": equal_step, "equal_time": equal_time}
     onset = int(journal.rows[0]["step"])
     since_start = {held: [onset + step for step in some] for held, some in steps.items()}
-    journal.publish(checkpoints_folder(seed, branch), Manifest(since_start, parts))
+    shared = {onset + step for step in shared_steps(branch, params.branch)}
+    only = shared if params.branch.keep == "measurements" else None
+    journal.publish(checkpoints_folder(seed, branch), Manifest(since_start, parts), only)
 
 
 def from_onset(
@@ -41,13 +43,14 @@ def from_onset(
     ----------
     stage, name : of dvc.yaml, whose code the run depends on; and of the run
     kept : steps since onset whose states are kept, to go on from
-    options : what the run depends on beside its length
+    options : what the run depends on beside its length and where its checkpoints are
     """
     onset = last_checkpoint(checkpoints_folder(experiment.seed, "base"))
     start = load_state(onset, experiment.initial_theta())
-    fingerprint = experiment.fingerprint(stage, onset.read_bytes(), name, options)
-    folder, every = journal_folder(experiment.seed, name), experiment.params.branch.checkpoint_every
-    experiment.require_room("branch.checkpoint_every", every, len(kept), folder)
+    folder, section = journal_folder(experiment.seed, name), experiment.params.branch
+    every, per_doubling = section.checkpoint_every, section.per_doubling
+    fingerprint = experiment.fingerprint(stage, onset.read_bytes(), name, every, per_doubling, options)
+    experiment.require_room("branch.checkpoint_every", every, len(kept), folder, cached=section.keep == "checkpoints")
     journal = Journal(folder, fingerprint, start)
     last = parts[-1].end
     journal.go_back_to(start.step + last)
@@ -59,6 +62,7 @@ def from_onset(
             journal,
             last_step=start.step + leg.end,
             due=kept.__contains__,
+            snapshot_every=every,
             label=name,
             total=last,
         )

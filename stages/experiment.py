@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from common import DATASET, checkpoints_folder, code_of, device_of, load, prototypes_file, read
+from common import DATASET, checkpoints_folder, code_of, device_of, journal_folder, load, prototypes_file, read
 from edgewise.data.examples import Dataset
 from edgewise.data.files import Array
 from edgewise.data.groups import NATURAL, Prototypes, grouped_data
@@ -20,7 +20,7 @@ from edgewise.params import Params
 from edgewise.states.branches import Leg, leg_before
 from edgewise.states.optimizers import Optimizer, State, build_optimizer
 from edgewise.states.pairs import consecutive
-from edgewise.states.trajectory import checkpoint_at, load_state, manifest_of
+from edgewise.states.trajectory import Manifest, checkpoint_at, journalled_checkpoint, load_state, manifest_of
 
 
 class Experiment:
@@ -79,22 +79,22 @@ class Experiment:
         """The optimiser of a part of a branch."""
         return leg.optimizer(self.optimizer, self.objective.gradient)
 
-    def require_room(self, parameter: str, value: int, count: int, journal: Path) -> None:
+    def require_room(self, parameter: str, value: int, count: int, journal: Path, cached: bool = True) -> None:
         """Say how much `count` checkpoints of a run take on the disk, and refuse it if that is not there.
 
         Parameters
         ----------
         parameter, value : what decides how many there are
         journal : where the run is written; what is there already needs no more room
+        cached : whether DVC copies them into its cache
         """
         theta = self.initial_theta()
         after = self.optimizer.step(State(theta), torch.zeros_like(theta))
         size = theta.nbytes + sum(buffer.nbytes for buffer in after.buffers.values())
         there = sum(path.stat().st_size for path in journal.glob("step-*.npz"))
-        needed, free = max(0, 2 * count * size - there), shutil.disk_usage(".").free
-        about = (
-            f"{count} checkpoints of {size / 1e6:.1f} MB, in the workspace and in DVC's cache: {needed / 1e9:.2f} GB"
-        )
+        needed, free = max(0, (1 + cached) * count * size - there), shutil.disk_usage(".").free
+        where = "in the workspace and in DVC's cache" if cached else "in the workspace"
+        about = f"{count} checkpoints of {size / 1e6:.1f} MB, {where}: {needed / 1e9:.2f} GB"
         if needed > free:
             raise ParameterError(parameter, value, f"needs up to {about}; {free / 1e9:.2f} GB are free")
         if leads():
@@ -102,11 +102,21 @@ class Experiment:
 
     def pair(self, run: str, step: int) -> tuple[Optimizer, tuple[State, State]]:
         """Both iterates of a run's checkpoint, and the optimiser that steps from the one to the other."""
-        folder = checkpoints_folder(self.seed, run)
+        manifest = manifest_of(checkpoints_folder(self.seed, run))
         t_star = manifest_of(checkpoints_folder(self.seed, "base")).all_steps()[-1]
-        optimizer = self.optimizer_of(leg_before(list(manifest_of(folder).legs), step - t_star))
-        state = load_state(checkpoint_at(folder, step), self.initial_theta())
+        optimizer = self.optimizer_of(leg_before(list(manifest.legs), step - t_star))
+        state = load_state(self.checkpoint(run, step, manifest), self.initial_theta())
         return optimizer, consecutive(self.objective, optimizer, state)
+
+    def checkpoint(self, run: str, step: int, manifest: Manifest) -> Path:
+        """A run's checkpoint: a published one, or one in its journal, where it stays until all is measured."""
+        if step not in manifest.unpublished:
+            return checkpoint_at(checkpoints_folder(self.seed, run), step)
+        try:
+            return journalled_checkpoint(journal_folder(self.seed, run), step, manifest.unpublished[step])
+        except EdgewiseError as error:
+            again = f"`dvc repro --force --single-item branch@{self.seed}-{run}` trains the branch again"
+            raise EdgewiseError(f"{error}; {again}, branch.keep: checkpoints all of them") from error
 
     def fingerprint(self, stage: str, *parts: Any) -> str:
         """A digest of all that the numbers of a stage's run depend on: its code, data, parameters, and `parts`."""

@@ -1,4 +1,4 @@
-"""Say which runs and models params.yaml declares, and remove what others left.
+"""Say which runs and models params.yaml declares, and remove what others left, and what is no longer to be kept.
 
 DVC leaves the files of a dropped matrix item in the workspace, and the stages from here on depend on the folders that
 hold them. Other files there are left alone.
@@ -30,9 +30,15 @@ def main(params: Params) -> None:
     for seed in params.sweep.seeds:
         runs[seed] += [f"sweep-{run}" for run in ("flow", *params.sweep.runs)]
     declared = {records_folder(seed, run).relative_to(RECORDS) for seed in runs for run in runs[seed]}
-    for root in (CHECKPOINTS, RECORDS, JOURNALS):
+    # This stage depends on the folder of the records: all is measured.
+    kept = {
+        CHECKPOINTS: declared,
+        RECORDS: declared,
+        JOURNALS: declared if params.branch.keep == "checkpoints" else set(),
+    }
+    for root in kept:
         # A pattern that ends in a slash finds folders only.
-        for folder in {folder.relative_to(root) for folder in root.glob("*/*/")} - declared:
+        for folder in {folder.relative_to(root) for folder in root.glob("*/*/")} - kept[root]:
             with locked(JOURNALS / str(folder).removesuffix(PUBLISHING)):
                 shutil.rmtree(root / folder)
         for of_seed in root.glob("*/"):

@@ -109,6 +109,14 @@ def test_params_yaml_names_every_parameter(repository):
         ),
         ("{branches: [baseline, exit, enter], branch: {enter_step: 175}}", "branch.enter_step", "175", "at most half"),
         (
+            "{branches: [baseline, exit, enter], branch: {checkpoint_every: 10, per_doubling: 4}}",
+            "branch.enter_step",
+            "100",
+            "at most 80, as far as the checkpoints are regular",
+        ),
+        ("branch: {per_doubling: 3}", "branch.per_doubling", "3", "'all', or must be greater than or equal to 4"),
+        ("branch: {per_doubling: some}", "branch.per_doubling", "'some'", "'all', or must be a valid integer"),
+        (
             "branch: {exit_factor: 0.0001}",
             "branch",
             "'exit_factor': 0.0001",

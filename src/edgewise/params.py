@@ -249,6 +249,12 @@ class BranchParams(Section):
     flow_tolerance: Annotated[float, Field(ge=1e-6, lt=1)] = 1e-2
     #: Steps from one checkpoint to the next, and the training time from one to the next in steps of the baseline.
     checkpoint_every: Count = 25
+    #: all: a checkpoint at every multiple of checkpoint_every. N: at the first 2 N of them, and from there on N for
+    #: each doubling of the time since onset: at every second one up to 4 N, at every fourth up to 8 N, and so on.
+    per_doubling: Literal["all"] | Annotated[int, Field(ge=4, le=1000)] = "all"
+    #: What stays of the branches. measurements: once all is measured, their checkpoints are removed, but for the states
+    #: that two runs share; they are never in DVC's cache.
+    keep: Literal["checkpoints", "measurements"] = "checkpoints"
 
     @field_validator("factors")
     @classmethod
@@ -489,6 +495,14 @@ class Params(Section):
                 f" branch.steps ({branch.steps})"
             )
             raise ParameterError("branch.enter_step", branch.enter_step, allowed)
+        if "enter" in self.branches and branch.per_doubling != "all":
+            regular = 2 * branch.per_doubling * branch.checkpoint_every
+            if branch.enter_step > regular:
+                allowed = (
+                    f"must be at most {regular}, as far as the checkpoints are regular (2 branch.per_doubling"
+                    " branch.checkpoint_every)"
+                )
+                raise ParameterError("branch.enter_step", branch.enter_step, allowed)
         return self
 
     @model_validator(mode="after")
@@ -602,7 +616,7 @@ def _describe(fault: Any) -> tuple[str, str]:
         if isinstance(part, int):
             names[-1:] = [f"{names[-1]}[{part}]"] if names else [str(part)]
         elif unknown or not (
-            part in ("int", "float", "str") or "[" in part
+            part in ("int", "float", "str", "constrained-int") or "[" in part
         ):  # those say which of its types a value is not of
             names.append(part if part.isprintable() and len(part) <= 80 else shown(part))
     name = ".".join(names) or "params.yaml"

@@ -245,8 +245,8 @@ def test_dominance(seeds):
     def hessian(dominant: str) -> pd.DataFrame:
         # In the earlier half another group is the largest; only the later half counts.
         return pd.DataFrame(
-            {f"curvature_influence_{group}": [90.0, 90.0, 1.0 + 6 * (group == dominant)] * 2 for group in GROUPS}
-        ).iloc[[0, 1, 2, 5]]
+            {f"curvature_influence_{group}": [90.0, 90.0, *[1.0 + 6 * (group == dominant)] * 2] for group in GROUPS}
+        ).assign(time=[0.0, 0.1, 0.2, 0.3])
 
     dominant = {0: hessian("boundary"), 1: hessian("input_outlier")}
     pairs = pd.concat(

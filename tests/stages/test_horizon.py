@@ -26,8 +26,12 @@ from edgewise.params import Params, parse_params
 from edgewise.states.branches import kept_steps, legs, length, measured_steps
 from edgewise.states.trajectory import manifest_of
 
-#: Each branch, and the exit branch where neither its length nor the spacing of its checkpoints is a whole number.
-KINDS = [(name, 0.25) for name in FOUR] + [("exit", 0.37)]
+#: Checkpoints that are not regular, within the few steps of these runs.
+SPARSE = {"checkpoint_every": 2, "per_doubling": 4}
+#: Each branch, the exit branch where neither its length nor the spacing of its checkpoints is a whole number, and
+#: checkpoints that are not regular.
+KINDS = [(name, {"exit_factor": 0.25}) for name in FOUR]
+KINDS += [("exit", {"exit_factor": 0.37}), ("exit", {"exit_factor": 0.37, **SPARSE}), ("enter", SPARSE)]
 
 
 @pytest.fixture(scope="module", params=list(OPTIMIZERS))
@@ -67,11 +71,11 @@ def from_the_start(params: Params, name: str, folder: Path) -> dict[str, bytes]:
     return published(name, folder)
 
 
-@pytest.mark.parametrize(("name", "factor"), KINDS)
+@pytest.mark.parametrize(("name", "options"), KINDS)
 def test_a_longer_horizon_trains_the_further_steps_alone_and_ends_with_the_bytes_of_a_long_run(
-    at_onset, tmp_path, name, factor
+    at_onset, tmp_path, name, options
 ):
-    short, long = (with_branch(at_onset, steps=steps, exit_factor=factor) for steps in (30, 60))
+    short, long = (with_branch(at_onset, steps=steps, **options) for steps in (30, 60))
     whole = [from_the_start(params, name, tmp_path / f"of-{params.branch.steps}") for params in (short, long)]
     parts = len(legs(name, short.branch))  # where a part begins or is taken up, a state is evaluated once more
     of_short, of_long = (length(name, params.branch) for params in (short, long))
@@ -89,9 +93,9 @@ def test_a_longer_horizon_trains_the_further_steps_alone_and_ends_with_the_bytes
 
 
 @only_momentum
-@pytest.mark.parametrize(("name", "factor"), KINDS)
-def test_a_change_of_the_horizon_that_is_killed_anywhere_ends_with_the_same_bytes(at_onset, tmp_path, name, factor):
-    options = {"exit_factor": factor, "flow_tolerance": 0.1}
+@pytest.mark.parametrize(("name", "options"), KINDS)
+def test_a_change_of_the_horizon_that_is_killed_anywhere_ends_with_the_same_bytes(at_onset, tmp_path, name, options):
+    options = {"flow_tolerance": 0.1, **options}
     short, long = (with_branch(at_onset, steps=steps, **options) for steps in (25, 48))
     whole = [from_the_start(params, name, tmp_path / f"of-{params.branch.steps}") for params in (short, long)]
     branch.main(short, seed=SEED, branch=name)
@@ -137,10 +141,11 @@ def test_a_killed_branch_of_another_length_ends_as_if_it_had_never_been(at_onset
         ({"steps": 20}, set()),
         ({"exit_factor": 0.5}, {"exit", "enter"}),
         ({"enter_step": 5, "checkpoint_every": 5}, set(FOUR)),
+        ({"per_doubling": 4}, set(FOUR)),
         ({"steps": 40, "enter_step": 20}, {"enter"}),
         ({"flow_tolerance": 0.02}, {"flow"}),
     ],
-    ids=["steps", "exit_factor", "checkpoint_every", "enter_step", "flow_tolerance"],
+    ids=["steps", "exit_factor", "checkpoint_every", "per_doubling", "enter_step", "flow_tolerance"],
 )
 @only_gd
 def test_a_branch_begins_anew_only_where_its_states_depend_on_what_changed(at_onset, change, again):

@@ -88,6 +88,7 @@ def run(
     *,
     last_step: int,
     due: Callable[[int], bool],
+    snapshot_every: int | None = None,
     measure: Callable[[Step, bool], Row] = lambda step, due: {},
     stop: Callable[[], bool] = lambda: False,
     keep_last_two: bool = False,
@@ -99,6 +100,7 @@ def run(
     Parameters
     ----------
     due : whether a checkpoint is kept so many steps after the run's first
+    snapshot_every : steps from one place where a run that is killed goes on to the next, beside its checkpoints
     measure : further columns of a step's record; told whether the step is one of a checkpoint
     keep_last_two : keep checkpoints of the last step and of the one before it
     label, total : of the progress bar; its length in steps, None where it is not known
@@ -108,7 +110,8 @@ def run(
     try:
         with tqdm(total=total, initial=max(0, recorded - 1), desc=label, unit="step", disable=None) as progress:
             for step in train(objective, optimizer, journal.state, groups):
-                is_checkpoint = due(journal.steps_since_start(step.state))
+                since_start = journal.steps_since_start(step.state)
+                is_checkpoint = due(since_start)
                 if journal.is_new(step.state):
                     journal.record(step.row | measure(step, is_checkpoint))
                     progress.update(len(journal.rows) > 1)
@@ -120,7 +123,7 @@ def run(
                             journal.checkpoint(state)
                 if is_checkpoint:
                     journal.checkpoint(step.state)
-                if is_checkpoint or done:
+                if is_checkpoint or done or (snapshot_every and since_start % snapshot_every == 0):
                     journal.snapshot(step.state)
                 if done:
                     return

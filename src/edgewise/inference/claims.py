@@ -24,6 +24,7 @@ from edgewise.inference.predictions import (
     settled_path,
 )
 from edgewise.inference.records import SeedRecords, Seeds
+from edgewise.inference.tables import as_if_regular
 from edgewise.inference.verdicts import Claim, Statistic, in_both_parts, of_gains, per_seed, ranked, table_of
 from edgewise.params import Params
 
@@ -137,7 +138,7 @@ def fading_of_the_input_outliers(records: SeedRecords) -> float:
 
     Not of that at onset, when the oscillation along v1 has yet to grow.
     """
-    baseline, column = records.hessian["baseline"], "curvature_influence_input_outlier"
+    baseline, column = as_if_regular(records.hessian["baseline"]), "curvature_influence_input_outlier"
     return float(np.log10(baseline[column].iloc[: len(baseline) // 2].mean() / late(records, "baseline", column)))
 
 
@@ -164,7 +165,7 @@ def squares_and_influence(name: str) -> Callable[[Seeds], list[tuple[Array, Arra
     """The squares of a coupling and C_k, by group and checkpoint of base and baseline; one pair a seed."""
 
     def values(records: SeedRecords, quantity: str) -> Array:
-        table = pd.concat([records.hessian["base"].iloc[:-1], records.hessian["baseline"]])
+        table = pd.concat([records.hessian["base"].iloc[:-1], as_if_regular(records.hessian["baseline"])])
         return table[[f"{quantity}_{group}" for group in records.groups]].to_numpy().ravel()
 
     return lambda seeds: [(values(r, name) ** 2, values(r, "curvature_influence")) for r in seeds.values()]

@@ -13,7 +13,7 @@ import pandas as pd
 
 from edgewise.data.files import Array
 from edgewise.inference.records import SeedRecords
-from edgewise.inference.tables import second_half
+from edgewise.inference.tables import as_if_regular, second_half
 from edgewise.states.branches import PAIRS
 
 #: What is held equal where branches are compared: the number of steps (the paper's way), or the training time.
@@ -93,7 +93,8 @@ def predictor(
     columns = [f"{name}_{each}" for each in names]
     kind = "steps" if name == "loss" else "hessian"
     if when == "along_branch":
-        measured = since_branching(records, getattr(records, kind)[PAIRS[branch][0]], branch)[columns].mean()
+        along = since_branching(records, getattr(records, kind)[PAIRS[branch][0]], branch)
+        measured = as_if_regular(along)[columns].mean()
     else:
         base: pd.DataFrame = getattr(records, kind)["base"].set_index("step")[columns]
         # Of losses the mean over the pair, as of all that is measured at a checkpoint.

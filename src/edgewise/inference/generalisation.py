@@ -7,7 +7,8 @@ Three ways to compare the branches, here called phases:
 * after_t_star_star: at equal time too, from when the exit branch is at its own edge, of the seeds where it gets there.
 
 At equal time the values are those at the baseline's checkpoints; another branch is interpolated linearly between its
-own, which are few: a coarse number. Differences are baseline - branch. Of an accuracy, positive is in favour of the
+own, which are few: a coarse number. A checkpoint counts for the time since the one before it, so where they are not
+regular, means are still over time. Differences are baseline - branch. Of an accuracy, positive is in favour of the
 edge; of a loss, negative is.
 """
 
@@ -23,7 +24,7 @@ from edgewise.data.files import Array
 from edgewise.inference.intervals import Scale, fraction, plain
 from edgewise.inference.onset import second_onset
 from edgewise.inference.records import SeedRecords, Seeds, at_equal_step
-from edgewise.inference.tables import over_seeds, second_half, since_onset
+from edgewise.inference.tables import as_if_regular, over_seeds, second_half, since_onset, stands_for
 
 #: In the records: the subset that is attacked beside the held-out groups, and how a held-out group's shift begins.
 TEST, HELDOUT = "test", "heldout_"
@@ -50,8 +51,9 @@ def compare_branches(records: SeedRecords, phase: Phase, kind: Kind, value: str)
     others = [branch for branch in wide if branch != "baseline"]
     if phase == "late":
         last = records.t_star + records.setting.steps
-        late = second_half(baseline[baseline.index <= last]).index
-        levels = pd.DataFrame({branch: table[table.index.isin(late)].mean() for branch, table in wide.items()})
+        steps = baseline.index[baseline.index <= last]
+        late = second_half(pd.DataFrame(index=steps.repeat(stands_for(steps.to_numpy())))).index
+        levels = pd.DataFrame({branch: table.loc[late].mean() for branch, table in wide.items()})
         return levels.assign(**{f"baseline_minus_{branch}": levels["baseline"] - levels[branch] for branch in others})
 
     time = {branch: times(tables[branch]) for branch in wide}
@@ -90,11 +92,12 @@ def times(table: pd.DataFrame) -> Array:
 def common_times(baseline: Array, branch: Array, start: float | None = None, rounding: float = 0.0) -> Array:
     """The baseline's evaluated times from `start`, or from half of the time that both cover, to the end of that time.
 
-    Where there are none, the end of that time.
+    Each is there as often as it `stands_for` regular ones. Where there are none, the end of that time.
     """
     end = min(baseline[-1], branch[-1])
     begin = end / 2 if start is None else start
-    within: Array = baseline[(baseline >= begin - rounding) & (baseline <= end + rounding)]
+    inside = (baseline >= begin - rounding) & (baseline <= end + rounding)
+    within: Array = np.repeat(baseline[inside], stands_for(baseline, since=begin)[inside])
     return within if len(within) else np.array([end])
 
 
@@ -292,7 +295,7 @@ def dominance(seed: int, records: SeedRecords, strengths: Mapping[str, list[floa
         exit - baseline, at the largest coherent alpha; heldout: loss, exit - baseline
     advantage_equal_time : the same at equal training time
     """
-    late = second_half(records.hessian["baseline"])
+    late = second_half(as_if_regular(records.hessian["baseline"]))
     influence = pd.Series({group: late[f"curvature_influence_{group}"].mean() for group in records.groups})
     at_equal_time = advantages(records, "equal_time", strengths)
     rows = [

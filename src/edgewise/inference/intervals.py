@@ -68,9 +68,9 @@ def correlation(points: int) -> Scale:
     """Fisher's z, for rank correlations of so many points.
 
     1 and -1 have none. Correlations are first multiplied by 1 - h/2, which is undone on the way back; h is the spacing
-    of the values that the correlation can have, 12 / (n^3 - n).
+    of the values that the correlation can have, 12 / (n^3 - n). Of fewer than three points nothing is left of it: nan.
     """
-    spacing = 12 / (points**3 - points)
+    spacing = 12 / (points**3 - points) if points > 2 else np.nan
     shrunk = 1 - spacing / 2
     return Scale(
         "mean",

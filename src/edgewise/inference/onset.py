@@ -4,7 +4,7 @@ import pandas as pd
 
 from edgewise.dynamics.edge import RULE_COLUMN, Rule, first_crossing
 from edgewise.inference.records import SeedRecords
-from edgewise.inference.tables import second_half
+from edgewise.inference.tables import as_if_regular, second_half
 
 
 def onset(records: SeedRecords, rule: Rule) -> int | None:
@@ -23,7 +23,7 @@ def second_onset(records: SeedRecords) -> int | None:
 
 def late_ratio(records: SeedRecords, rule: Rule) -> float:
     """The mean of what a rule compares with the threshold, relative to it, over the later half of the baseline."""
-    late = second_half(_measured(records, rule, "baseline"))
+    late = second_half(as_if_regular(_measured(records, rule, "baseline")))
     return float(late[RULE_COLUMN[rule]].mean() / records.setting.threshold)
 
 

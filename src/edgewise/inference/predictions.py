@@ -16,7 +16,7 @@ from edgewise.inference.gains import at_times, delta_loss, two_step_average
 from edgewise.inference.intervals import LOG, Scale, correlation, estimate, plain, spearman
 from edgewise.inference.metrics import as_dict
 from edgewise.inference.records import SeedRecords, Seeds
-from edgewise.inference.tables import over_seeds, second_half
+from edgewise.inference.tables import over_seeds, second_half, stands_for
 
 #: The model that claims are judged of.
 EDGE_FLOW = "edge_flow"
@@ -125,8 +125,10 @@ def sharpness_error(records: SeedRecords, model: str) -> float:
     """
     measured = records.hessian["baseline"].set_index("step")["sharpness"]
     predicted = second_half(records.predictions[model]).set_index("step")["sharpness"]
+    counts = pd.Series(stands_for(measured.index.to_numpy(), since=predicted.index[0]), index=measured.index)
     shared = measured.index.intersection(predicted.index)
-    return float((predicted[shared] - measured[shared]).abs().mean() / records.setting.threshold)
+    error = (predicted[shared] - measured[shared]).abs().to_numpy()
+    return float(np.repeat(error, counts[shared]).mean() / records.setting.threshold)
 
 
 def loss_error(records: SeedRecords, model: str) -> float:
@@ -148,7 +150,10 @@ def gains_error(records: SeedRecords, model: str) -> float:
 
 def distance(records: SeedRecords, model: str) -> float:
     """How far the model's centre is from that of the run, over how far the run has gone since onset; settled part."""
-    late = second_half(records.predictions[model])[["distance", "covered"]].mean()
+    table = records.predictions[model].set_index("step")[["distance", "covered"]]
+    measured, later = table[table["distance"].notna()], second_half(table).index[0]
+    counts = stands_for(measured.index.to_numpy(), since=later)
+    late = measured.loc[measured.index.repeat(counts)].loc[later:].mean()
     return float(late["distance"] / late["covered"])
 
 
@@ -212,7 +217,9 @@ def settled_path(records: SeedRecords, names: Sequence[str] | None = None) -> Ar
     """The path term of `split_delta_loss` [names], averaged over the checkpoints of the settled part."""
     names = records.groups if names is None else names
     split = split_delta_loss(records, names)
-    late = split[split.index >= records.setting.steps / 2]
+    half = records.setting.steps / 2
+    counts = stands_for(split.index.to_numpy(), since=half)
+    late = split.loc[split.index.repeat(counts * (split.index >= half))]
     path: Array = late[[f"path_{name}" for name in names]].mean().to_numpy()
     return path
 

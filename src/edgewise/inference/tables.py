@@ -52,6 +52,29 @@ def over_seeds(tables: Sequence[pd.DataFrame], scale: Callable[[str], Scale] = l
     return pd.DataFrame(columns, index=shared).sort_index()
 
 
+def stands_for(position: Array, spacing: float | None = None, since: float = -np.inf) -> Array:
+    """How many checkpoints `spacing` apart each of those at `position` [n] stands for, at least 1: [n].
+
+    Each stands for those after the one before it, and none before `since`. `spacing` is by default that of the first
+    two. Where checkpoints are regular, but for a last one that comes early, all stand for themselves.
+
+    >>> stands_for(np.array([0, 10, 20, 40, 60, 100, 110]))
+    array([1, 1, 1, 2, 2, 4, 1])
+    """
+    spacing = spacing or float(np.ptp(position[:2])) or 1.0
+    gaps = np.diff(np.maximum(position, since - spacing))
+    counts: Array = np.maximum(1, np.rint(gaps / spacing)).astype(int)
+    return np.concatenate([[1], counts])
+
+
+def as_if_regular(table: pd.DataFrame) -> pd.DataFrame:
+    """What was measured along a run, each checkpoint as often as it `stands_for` regular ones.
+
+    So a mean over the rows is one over training time, and half of the rows are half of it.
+    """
+    return table.iloc[np.repeat(np.arange(len(table)), stands_for(table["time"].to_numpy()))]
+
+
 def second_half(table: pd.DataFrame) -> pd.DataFrame:
     """The later half of the rows: where a branch is summarised."""
     return table.iloc[len(table) // 2 :]

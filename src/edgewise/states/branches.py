@@ -77,16 +77,20 @@ def length(branch: str, params: BranchParams) -> int:
 def measured_steps(branch: str, params: BranchParams) -> tuple[list[int], list[int]]:
     """Steps at which a branch is measured, for comparison at equal step and at equal time.
 
-    Both are regular: a checkpoint every `checkpoint_every` steps, and one every so much training time.
+    They are `spaced` in steps, and in training time: there is one for each of the baseline.
     """
-    every, factor = params.checkpoint_every, params.exit_factor
-    equal_step = list(range(0, params.steps + 1, every))
+    equal_step = spaced(params.steps, params)
     if branch == "exit":
-        return equal_step, evenly_spaced(length(branch, params), every / factor)
+        return equal_step, spaced(length(branch, params), params, params.exit_factor)
     if branch == "enter":
-        rest = evenly_spaced(length(branch, params) - params.enter_step, every)
+        rest = spaced(length(branch, params) - params.enter_step, params)
         return equal_step, [params.enter_step + step for step in rest]
     return equal_step, equal_step
+
+
+def shared_steps(branch: str, params: BranchParams) -> set[int]:
+    """Steps since onset at which the state of a branch is that of another run too, where it is measured there."""
+    return {0, params.enter_step} if branch in PAIRS["enter"] else {0}
 
 
 def kept_steps(branch: str, params: BranchParams, last: int) -> set[int]:
@@ -94,15 +98,26 @@ def kept_steps(branch: str, params: BranchParams, last: int) -> set[int]:
 
     So the run can go on to a larger `steps`, with the same checkpoints as if it had had it from the start.
     """
-    every = params.checkpoint_every
-    kept = set(range(0, last + 1, every))
+    kept = set(spaced(last, params))
     if branch == "exit":
-        kept |= set(evenly_spaced(last, every / params.exit_factor))
+        kept |= set(spaced(last, params, params.exit_factor))
     if branch == "enter":
-        kept |= {params.enter_step + step for step in evenly_spaced(last - params.enter_step, every)}
+        kept |= {params.enter_step + step for step in spaced(last - params.enter_step, params)}
     return kept
 
 
-def evenly_spaced(last: int, spacing: float) -> list[int]:
-    """The multiples of `spacing` up to `last`, rounded."""
-    return [step for i in range(int(last / spacing) + 2) if (step := round(i * spacing)) <= last]
+def spaced(last: int, params: BranchParams, factor: float = 1.0) -> list[int]:
+    """Steps up to `last`, at a factor of the step size, at which the training time is that of a checkpoint; rounded.
+
+    They are at multiples of `checkpoint_every` steps of the baseline: at all, or at the first 2 `per_doubling` and then
+    at `per_doubling` in each doubling.
+
+    >>> spaced(400, BranchParams(checkpoint_every=10, per_doubling=4))
+    [0, 10, 20, 30, 40, 50, 60, 70, 80, 100, 120, 140, 160, 200, 240, 280, 320, 400]
+    """
+    found, multiple = [], 0
+    while (step := round(multiple * (params.checkpoint_every / factor))) <= last:
+        found.append(step)
+        doublings = 0 if params.per_doubling == "all" else max(1, multiple // params.per_doubling).bit_length() - 1
+        multiple += 2**doublings
+    return found

@@ -11,8 +11,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +38,12 @@ class Manifest:
     ----------
     steps : the steps of the checkpoints that there must be, by what they are for
     legs : the parts of a branch; none for the base run
+    unpublished : of the checkpoints that stay in the run's journal alone, the digest, by step
     """
 
     steps: Mapping[str, Sequence[int]]
     legs: Sequence[Leg]
+    unpublished: Mapping[int, str] = field(default_factory=dict)
 
     def all_steps(self) -> list[int]:
         """Every step of which there is a checkpoint, in order."""
@@ -56,6 +58,8 @@ class Manifest:
         if not self.steps or not all(self.steps.values()):
             return False
         steps, ends = self.all_steps(), [leg.end for leg in self.legs]
+        if not self.unpublished.keys() <= set(steps):
+            return False
         return ends == sorted(set(ends)) and (not ends or ends[-1] >= steps[-1] - steps[0])
 
 
@@ -133,20 +137,25 @@ class Journal:
             self.state = load_state(checkpoint_at(self.folder, kept), self.state.theta)
             self.rows = [row for row in self.rows if row["step"] <= self.state.step]
 
-    def publish(self, folder: Path, manifest: Manifest) -> None:
-        """Link the checkpoints that the manifest names into `folder`, in place of what was there, and add it."""
+    def publish(self, folder: Path, manifest: Manifest, only: Collection[int] | None = None) -> None:
+        """Link the checkpoints that the manifest names into `folder`, in place of what was there, and add it.
+
+        With `only`, those of these steps alone; of the others the manifest has the digests.
+        """
         if not leads():
             return
+        published = [step for step in manifest.all_steps() if only is None or step in only]
+        stay = {step: self._digests[step] for step in manifest.all_steps() if step not in published}
         beside = folder.with_name(folder.name + PUBLISHING)
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
-        for step in manifest.all_steps():
+        for step in published:
             source = checkpoint_at(self.folder, step)
             try:
                 os.link(source, beside / source.name)
             except OSError:  # a file system without hard links
                 shutil.copyfile(source, beside / source.name)
-        write_atomically(beside / MANIFEST, (json.dumps(asdict(manifest)) + "\n").encode())
+        write_atomically(beside / MANIFEST, (json.dumps(asdict(replace(manifest, unpublished=stay))) + "\n").encode())
         shutil.rmtree(folder, ignore_errors=True)
         beside.rename(folder)
 
@@ -215,7 +224,8 @@ def manifest_of(folder: Path) -> Manifest:
     if not manifest.is_sound():
         raise damaged
     for step in manifest.all_steps():
-        checkpoint_at(folder, step)
+        if step not in manifest.unpublished:
+            checkpoint_at(folder, step)
     return manifest
 
 
@@ -235,6 +245,20 @@ def checkpoint_at(folder: Path, step: int) -> Path:
     path = folder / _file_of(step)
     if not path.is_file():
         raise EdgewiseError(f"{path}: the checkpoint is missing; `dvc repro --force` makes it again")
+    return path
+
+
+def journalled_checkpoint(journal: Path, step: int, digest: str) -> Path:
+    """The checkpoint of a given step in the journal of its run, where it is not published.
+
+    Raises
+    ------
+    EdgewiseError
+        If there is none of that digest: it has been removed, or the journal is that of another run.
+    """
+    path = journal / _file_of(step)
+    if not path.is_file() or _digest(path.read_bytes()) != digest:
+        raise EdgewiseError(f"{path}: removed once measured (branch.keep), or of another run")
     return path
 
 
