@@ -13,7 +13,7 @@ import dictionary
 import notebook_page
 import stage_pages
 from declared import REPOSITORY
-from links import COPIES, in_the_site, outside
+from links import COPIES, in_the_site, indented, outside
 
 
 @cache
@@ -54,6 +54,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Turn links of the repository into links of the site; generated pages have those already."""
+    """Turn a page of the repository into one of the site; generated pages are so already."""
     path = page.file.src_uri
-    return markdown if path in generated() else in_the_site(markdown, path)
+    return markdown if path in generated() else indented(in_the_site(markdown, path))
