@@ -1,12 +1,14 @@
 """The library from Python: its public names, a finished run as tables, and the example of the front page."""
 
 import ast
+import re
 import runpy
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
+import yaml
 from conftest import REPOSITORY
 
 import edgewise
@@ -79,3 +81,11 @@ def test_a_run_is_read_as_tidy_tables(finished):
 def test_a_folder_without_a_run_is_an_error(tmp_path):
     with pytest.raises(EdgewiseError, match="no finished run"):
         edgewise.load_run(tmp_path)
+
+
+def test_the_version_is_one():
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert citation["version"] == edgewise.__version__
+    latest = re.search(r"^## (\S+)$", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert latest is not None
+    assert latest[1] == edgewise.__version__

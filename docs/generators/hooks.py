@@ -10,15 +10,17 @@ from mkdocs.structure.pages import Page
 
 import api_pages
 import dictionary
+import notebook_page
 import stage_pages
 from declared import REPOSITORY
-from links import COPIES, in_the_site, outside
+from links import COPIES, in_the_site, indented, outside
 
 
 @cache
 def generated() -> dict[str, str]:
     """The generated pages, by their path on the site."""
-    return {**stage_pages.pages(), **api_pages.pages(), "dictionary.md": dictionary.page()}
+    pages = {**stage_pages.pages(), **api_pages.pages()}
+    return {**pages, "dictionary.md": dictionary.page(), "notebook.md": notebook_page.page()[0]}
 
 
 def slug(heading: str, separator: str) -> str:
@@ -46,12 +48,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
                 copy = File.generated(config, f"{COPIES}/{target}", abs_src_path=str(REPOSITORY / target))
                 files.append(copy)
                 pages += [copy] if copy.is_documentation_page() else []
-    for path, markdown in generated().items():
-        files.append(File.generated(config, path, content=markdown))
+    for path, content in {**generated(), **notebook_page.page()[1]}.items():
+        files.append(File.generated(config, path, content=content))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Turn links of the repository into links of the site; generated pages have those already."""
+    """Turn a page of the repository into one of the site; generated pages are so already."""
     path = page.file.src_uri
-    return markdown if path in generated() else in_the_site(markdown, path)
+    return markdown if path in generated() else indented(in_the_site(markdown, path))

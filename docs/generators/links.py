@@ -1,4 +1,4 @@
-"""Links of the repository's pages, made links of the site.
+"""Pages of the repository, made pages of the site: their links, and the items of their lists.
 
 A page links to other files as they lie in the repository, so that the link works there. On the site docs/ is the root,
 the README is the front page, and every other file that a page links to lies in repository/.
@@ -36,6 +36,24 @@ def outside(markdown: str, page: str) -> Iterator[str]:
     """The files outside docs/ that a page links to, by their paths in the repository."""
     targets = (_target(match[1], page) for match in LINK.finditer(markdown))
     return (target for target in targets if place(target).startswith(f"{COPIES}/"))
+
+
+def indented(markdown: str) -> str:
+    """A page's Markdown with lists as MkDocs wants them.
+
+    What belongs to an item has four spaces before it, not two, and an empty line comes after an item that has one.
+    """
+    lines: list[str] = []
+    in_item = in_code = has_gap = False
+    for line in markdown.split("\n"):
+        in_code ^= line.startswith("```")
+        begins = not in_code and line.startswith(("* ", "- "))
+        if begins and has_gap and lines[-1]:
+            lines.append("")
+        in_item = begins or (in_item and (not line or line.startswith("  ")))
+        has_gap = in_item and not begins and (has_gap or not line)
+        lines.append(f"  {line}" if in_item and line.startswith("  ") else line)
+    return "\n".join(lines)
 
 
 def in_the_site(markdown: str, page: str) -> str:

@@ -60,6 +60,13 @@ def test_links_of_the_repository_become_links_of_the_site(page, link, place):
     assert links.in_the_site(f"[there]({link})", page) == f"[there]({place})"
 
 
+def test_what_belongs_to_an_item_stays_in_it(site):
+    page = "* one\n* two\n\n      code\n\n  more\n* three\n\nafter\n\n```\n* no item\n  as it is\n```"
+    found = "* one\n* two\n\n        code\n\n    more\n\n* three\n\nafter\n\n```\n* no item\n  as it is\n```"
+    assert links.indented(page) == found
+    assert re.search(r"<li>\s*<p><strong>Central flow</strong>", (site / "theory/index.html").read_text())
+
+
 def test_a_stage_says_what_makes_its_inputs_and_which_parameters_it_reads():
     page = stage_pages.pages()["stages/branch.md"]
     row = next(line for line in page.splitlines() if "`data/checkpoints/seed-<seed>/base`" in line)
