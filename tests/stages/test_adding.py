@@ -42,7 +42,7 @@ def run(copy, environment) -> Path:
     changes = {
         "seeds": [0],
         "dataset": {"name": "stripes", "classes": "all"},
-        "model": {"name": "networks.gated:gated"},
+        "model": {"name": "gated:gated"},
         "optimizer": {"lr": 0.3},
         "edge": {"max_steps": 2000},
         "robustness": {"every": 10},
@@ -51,7 +51,9 @@ def run(copy, environment) -> Path:
     (copy / "params.yaml").write_text(tiny(**changes))
     path = [copy / "src", copy / "stages", REPOSITORY / "tests", REPOSITORY / "tests/stages"]
     inside = {**environment, "PYTHONPATH": ":".join(map(str, path))}
-    ran = subprocess.run([sys.executable, "-c", RUN], cwd=copy, env=inside, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-P", "-c", RUN], cwd=copy, env=inside, capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, ran.stderr[-2000:]
     return copy
 
