@@ -1,6 +1,6 @@
 """A network of one's own: a transformer encoder for images and for rows of a table.
 
-`model.name=networks.transformer:transformer` is a small one; `networks.transformer:gpt2_block` has one block of the
+`model.name=transformer:transformer` is a small one; `transformer:gpt2_block` has one block of the
 size of GPT-2's, 768 wide with 12 heads. An image is read row by row, a row of a table number by number. Attention is
 written with plain operations, which torch differentiates twice and in forward mode.
 """

@@ -88,5 +88,5 @@ def test_the_blocks_size_is_gpt2s():
 
 
 def test_it_is_built_by_its_name_with_an_output_a_class():
-    model = build_model(ModelParams(name="networks.transformer:transformer"), (1, 8, 8), 5)
+    model = build_model(ModelParams(name="transformer:transformer"), (1, 8, 8), 5)
     assert model(torch.zeros(2, 1, 8, 8)).shape == (2, 5)

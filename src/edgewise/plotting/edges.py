@@ -135,6 +135,8 @@ def _levels_panel(panel: Axes, moments: pd.DataFrame, colors: Mapping[float, str
                 markersize=7,
             )
     panel.axhline(1, color=THRESHOLD_COLOR, linewidth=1, zorder=1.5)
+    sizes = moments["step_size"]
+    panel.set_xlim(0.9 * sizes.min(), 1.1 * sizes.max())  # also where no run came to its edge, and no point is drawn
     panel.set_xscale("log")
     plain_log_ticks(panel.xaxis)
     panel.set(xlabel="step size η", ylabel="over the threshold, after t*")
