@@ -1,9 +1,14 @@
-"""`branch.keep: measurements`: the checkpoints of the branches go once all is measured, and nobody misses them."""
+"""`branch.keep: measurements`: the checkpoints of the branches go once all is measured, and nobody misses them.
+
+Under DVC too: `python -m pytest tests/stages/test_keep.py --slow`.
+"""
 
 import shutil
 from pathlib import Path
 
 import pytest
+import yaml
+from repositories import Repository
 from small import (
     SEED,
     checkpoints_of,
@@ -131,3 +136,42 @@ def test_a_run_whose_checkpoints_are_not_cached_needs_half_of_the_room(params, c
         said.append(capsys.readouterr().out)
     assert "in the workspace and in DVC's cache:" in said[0]
     assert "in the workspace:" in said[1]
+
+
+@pytest.mark.slow
+def test_dvc_has_nothing_to_do_without_the_checkpoints_and_a_new_seed_runs_alone(repository, tmp_path):
+    clone = Repository(repository, tmp_path)
+
+    def change(section: str, **values: object) -> None:
+        path = tmp_path / "params.yaml"
+        params = yaml.safe_load(path.read_text())
+        params = {**params, section: {**params[section], **values}} if section else {**params, **values}
+        path.write_text(yaml.safe_dump(params, sort_keys=False))
+
+    change("branch", keep="measurements")
+    clone.ran("repro")
+    assert not list(tmp_path.glob("data/journals/*/*"))
+    assert len(list(tmp_path.glob("data/checkpoints/seed-0/exit/step-*.npz"))) == 2
+    assert clone.is_up_to_date()
+    assert clone.run("edgewise", "repro").stdout == "nothing has changed\n"
+    results = clone.results()
+
+    change("", seeds=[0, 1])
+    ran = clone.ran("repro")
+    assert {"branch@1-exit", "runs", "summary"} <= ran
+    assert not [stage for stage in ran if "@0" in stage]
+    change("", seeds=[0])
+    clone.ran("repro")
+    assert clone.results() == results
+
+    change("ood", every=1)
+    refused = clone.run("dvc", "repro")
+    assert refused.returncode != 0
+    said = refused.stdout + refused.stderr
+    commands = [f"dvc repro --force --single-item branch@0-{name}" for name in ("baseline", "exit")]
+    assert any(command in said for command in commands)
+    for command in commands:
+        assert clone.run(*command.split()).returncode == 0
+    assert clone.ran("repro") == {"ood@0-baseline", "ood@0-exit", "runs", "verification", "summary"}
+    assert not list(tmp_path.glob("data/journals/*/*"))
+    assert clone.is_up_to_date()
