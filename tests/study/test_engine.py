@@ -189,8 +189,14 @@ def test_the_time_that_a_stage_will_take_is_that_of_the_last_time_or_of_its_like
 
 
 def start(folder: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
-    """`edgewise repro --jobs 2` in a session of its own."""
-    program = "import sys; from edgewise.study.cli import main; sys.exit(main(['repro', '--jobs', '2']))"
+    """`edgewise repro --jobs 2` in a session of its own, which Ctrl-C reaches as from a terminal.
+
+    Where the tests run in the background of a shell, they and what they start ignore it.
+    """
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from edgewise.study.cli import main; sys.exit(main(['repro', '--jobs', '2']))"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", program],
         cwd=folder,
