@@ -572,6 +572,22 @@ def images_a_class(n: int, classes: int, prototypes: PrototypeParams) -> int:
     return n // classes
 
 
+def load_yaml(text: str | bytes, name: str) -> Any:
+    """The content of a page of YAML 1.2, as DVC reads it: 010 is ten, and no key may occur twice.
+
+    Raises
+    ------
+    EdgewiseError
+        If it is none, or too long to be meant; the message begins with `name`.
+    """
+    if len(text) > LARGEST_FILE:
+        raise EdgewiseError(f"{name}: has {len(text):,} bytes; must have at most {LARGEST_FILE:,}")
+    try:
+        return YAML(typ="safe").load(text)
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise EdgewiseError(f"{name}: not readable as YAML: {_in_one_line(error)}") from error
+
+
 def parse_params(text: str | bytes) -> Params:
     """Read the content of a params.yaml.
 
@@ -580,12 +596,7 @@ def parse_params(text: str | bytes) -> Params:
     EdgewiseError
         One line for each parameter at fault: its name, what it was, what is allowed.
     """
-    if len(text) > LARGEST_FILE:
-        raise EdgewiseError(f"params.yaml: has {len(text):,} bytes; must have at most {LARGEST_FILE:,}")
-    try:
-        content = YAML(typ="safe").load(text)  # YAML 1.2, as DVC reads it: 010 is ten, and no key may occur twice
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise EdgewiseError(f"params.yaml: not readable as YAML: {_in_one_line(error)}") from error
+    content = load_yaml(text, "params.yaml")
     if not isinstance(content, dict):
         raise EdgewiseError("params.yaml: must hold a mapping of parameters")
     try:

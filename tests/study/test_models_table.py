@@ -76,3 +76,14 @@ def test_json_of_another_layout_is_one_line(experiment, capsys, content):
 def test_without_any_prediction_there_are_no_columns_of_groups():
     models = TheoryFile.model_validate({"edge_flow": None, "reason": "no", "seeds": [0]}).models()
     assert "Δℓ" not in as_table({"one": models})
+
+
+def test_experiments_that_track_other_groups_have_columns_of_their_own():
+    others = {**MODEL, "groups": {"rare": {"relative_error": {**MEAN, "mean": 0.75}}}}
+    experiments = {
+        name: TheoryFile.model_validate({"edge_flow": model}).models() for name, model in (("a", MODEL), ("b", others))
+    }
+    head, _, first, second = as_table(experiments).splitlines()
+    assert [cell.strip() for cell in head.split("|")[6:9]] == ["Δℓ inlier", "Δℓ input outlier", "Δℓ rare"]
+    assert [cell.strip() for cell in first.split("|")[6:10]] == ["1.2 % [1, 50]", "250 %", "", "0.99 [0.90, 1.00]"]
+    assert [cell.strip() for cell in second.split("|")[6:10]] == ["", "", "75 %", "0.99 [0.90, 1.00]"]

@@ -80,9 +80,29 @@ def test_what_is_no_study_is_said_in_one_line(tmp_path, content, line):
 def test_a_file_that_is_not_there_or_no_yaml(tmp_path):
     with pytest.raises(EdgewiseError, match="cannot be read"):
         read_study(tmp_path / "none.yaml")
-    (tmp_path / "bad.yaml").write_text("a: [")
-    with pytest.raises(EdgewiseError, match="not readable as YAML"):
-        read_study(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["a: [", "statement: x\nstatement: y", "variants: " + 3000 * "[", "variants: " + 5000 * "9"],
+    ids=["no yaml", "a key that occurs twice", "nested without end", "a number without end"],
+)
+def test_what_is_no_yaml_is_one_line(tmp_path, content):
+    path = tmp_path / "bad.yaml"
+    path.write_text(content)
+    with pytest.raises(EdgewiseError) as error:
+        read_study(path)
+    assert str(error.value).startswith(f"{path}: not readable as YAML: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_study_is_read_by_the_rules_of_params_yaml(tmp_path):
+    path = tmp_path / "octal.yaml"
+    path.write_text("statement: x\nvariants: {a: {statement: y, settings: {alpha: 010}}}")
+    assert read_study(path).settings("a", "quick") == {"alpha": 10}
+    path.write_text("statement: x\nvariants: {a: {statement: y, settings: {seeds: !!set {1}}}}")
+    with pytest.raises(EdgewiseError, match=r"variants\.a\.settings"):
+        read_study(path)
 
 
 @pytest.mark.parametrize("name", ["paper", "optimizers", "step-sizes"])

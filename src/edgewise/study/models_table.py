@@ -88,7 +88,7 @@ def as_table(experiments: Mapping[str, Mapping[str, JudgedModel | None]]) -> str
     experiments : the models of each, by the name that stands in the first column
     """
     judged = [model for models in experiments.values() for model in models.values() if model]
-    groups = list(judged[0].groups) if judged else []
+    groups = list(dict.fromkeys(group for model in judged for group in model.groups))
     head = ["experiment", "model", "sharpness", "loss", "gains", *(f"Δℓ {group}" for group in groups)]
     head += ["rank correlation", "distance", "gradients a step"]
     lines = [markdown_row(*(cell.replace("_", " ") for cell in head)), f"|{'---|' * len(head)}"]
@@ -97,9 +97,10 @@ def as_table(experiments: Mapping[str, Mapping[str, JudgedModel | None]]) -> str
             cells = [""] * (len(head) - 2)
             if model:
                 errors = [model.sharpness_error, model.loss_error, model.gains_error]
-                errors += [group.relative_error for group in model.groups.values()]
-                others = [model.rank_correlation, model.distance]
-                cells = [*(_cell(error, as_share) for error in errors), *(_cell(one, as_number) for one in others)]
+                cells = [_cell(error, as_share) for error in errors]
+                of_groups = (model.groups.get(group) for group in groups)
+                cells += [_cell(one.relative_error, as_share) if one else "" for one in of_groups]
+                cells += [_cell(one, as_number) for one in (model.rank_correlation, model.distance)]
                 cells.append(as_number(model.gradients.mean))
             lines.append(markdown_row(experiment, name.replace("_", " "), *cells))
     return "\n".join(lines)

@@ -1,6 +1,5 @@
 """What a study is: named variants of the parameters, read from a page of YAML and checked before anything runs."""
 
-import copy
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -8,16 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from edgewise.errors import EdgewiseError
-from edgewise.params import Params, parse_params
+from edgewise.params import Params, load_yaml, parse_params
 
 Size = Literal["quick", "full"]
 SIZES: tuple[Size, ...] = get_args(Size)
 
 #: Parameters by their dotted names, as `dvc exp run -S` takes them.
-Settings = dict[str, Any]
+Settings = dict[str, JsonValue]
 
 #: What names of studies and variants are made of: they become parts of names of git's refs.
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -60,7 +59,7 @@ class Study(Part):
     statement: Annotated[str, Field(min_length=1)]
     quick: Settings = {}
     full: Settings = {}
-    variants: Annotated[dict[str, Variant], Field(min_length=1)]
+    variants: Annotated[dict[str, Variant], Field(min_length=1, max_length=100)]
 
     def settings(self, name: str, size: Size) -> Settings:
         """What a variant sets; the more particular wins."""
@@ -78,11 +77,9 @@ def read_study(path: Path) -> Study:
         If the file cannot be read, or is no study: one line for each fault.
     """
     try:
-        return Study.model_validate(yaml.safe_load(path.read_bytes()))
+        return Study.model_validate(load_yaml(path.read_bytes(), str(path)))
     except OSError as error:
         raise EdgewiseError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
-        raise EdgewiseError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         raise EdgewiseError("\n".join(map(_in_one_line, error.errors()))) from error
 
@@ -129,7 +126,7 @@ def check(study: Study, name: str, params: str | bytes) -> dict[Size, dict[str, 
 
 
 def _with(params: str | bytes, settings: Settings) -> dict[str, Any]:
-    content: dict[str, Any] = copy.deepcopy(yaml.safe_load(params))
+    content: dict[str, Any] = load_yaml(params, "params.yaml")
     for name, value in settings.items():
         *sections, last = name.split(".")
         place = content

@@ -4,7 +4,9 @@ The page holds the tables of the runs as they are; Vega-Lite, which is in the pa
 """
 
 import base64
+import csv
 import hashlib
+import io
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -75,7 +77,7 @@ def page(runs: Sequence[Run], title: str, statement: str = "") -> str:
         parameters=_parameters(runs),
         versions={"Python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
         colors={**COLORS, "threshold": THRESHOLD_COLOR},
-        payload=json.dumps(payload, ensure_ascii=False).replace("</", "<\\/"),
+        payload=json.dumps(payload, ensure_ascii=False).replace("<", "\\u003c"),
         vega=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed").replace("</script", "<\\/script"),
     )
 
@@ -130,14 +132,15 @@ def _groups(runs: Sequence[Run]) -> dict[str, Key]:
 
 def gains(runs: Sequence[Run]) -> str:
     """The settled gains of the groups in every run (metrics/selectivity.json), as a table."""
-    lines = ["run,group,held,gain,gain_low,gain_high"]
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(["run", "group", "held", "gain", "gain_low", "gain_high"])
     for run in runs:
         for group, of_group in run.metrics["selectivity"]["groups"].items():
             for held, name in GAINS.items():
                 found = of_group[name]
-                low, high = ("" if found[end] is None else found[end] for end in ("low", "high"))
-                lines.append(f"{run.name},{group},{held},{found['mean']},{low},{high}")
-    return "\n".join(lines) + "\n"
+                rows.writerow([run.name, group, held, found["mean"], found["low"], found["high"]])
+    return table.getvalue()
 
 
 def _gain_panels(runs: Sequence[Run]) -> list[dict[str, Any]]:
