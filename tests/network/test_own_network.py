@@ -87,6 +87,7 @@ def test_the_blocks_size_is_gpt2s():
     assert sum(p.numel() for p in block.parameters()) == 12 * 768**2 + 13 * 768
 
 
-def test_it_is_built_by_its_name_with_an_output_a_class():
+def test_it_is_built_by_its_name_with_an_output_a_class(repository, monkeypatch):
+    monkeypatch.syspath_prepend(str(repository / "networks"))  # as the stages do with model.root
     model = build_model(ModelParams(name="transformer:transformer"), (1, 8, 8), 5)
     assert model(torch.zeros(2, 1, 8, 8)).shape == (2, 5)
