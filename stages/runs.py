@@ -40,6 +40,8 @@ def main(params: Params) -> None:
         # A pattern that ends in a slash finds folders only.
         for folder in {folder.relative_to(root) for folder in root.glob("*/*/")} - kept[root]:
             with locked(JOURNALS / str(folder).removesuffix(PUBLISHING)):
+                # First: without it, what is left where this is killed is no journal.
+                (root / folder / "snapshot.npz").unlink(missing_ok=True)
                 shutil.rmtree(root / folder)
         for of_seed in root.glob("*/"):
             if not any(of_seed.iterdir()):
