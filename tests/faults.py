@@ -50,6 +50,7 @@ import strengths  # noqa: E402
 import summary  # noqa: E402
 import verification  # noqa: E402
 from common import stage  # noqa: E402
+from edgewise.study.markdown import table  # noqa: E402
 
 SEED = ["--seed", "0"]
 BRANCHES = ("baseline", "exit")
@@ -316,9 +317,8 @@ def main() -> None:
                 print(json.dumps({"trial": i, "fault": fault.__name__, "kind": kind, "said": said}))
         os.chdir("/")
     kinds = ("survived", "refused", "traceback", "silently wrong")
-    print(f"| fault | {' | '.join(kinds)} |\n|{'---|' * (1 + len(kinds))}")
-    for name, counter in counts.items():
-        print(f"| {name.replace('_', ' ')} | {' | '.join(str(counter[kind]) for kind in kinds)} |")
+    rows = ([name.replace("_", " "), *(str(found[kind]) for kind in kinds)] for name, found in counts.items())
+    print(table(["fault", *kinds], rows))
     sys.exit(1 if any(counter["traceback"] + counter["silently wrong"] for counter in counts.values()) else 0)
 
 

@@ -9,6 +9,7 @@ from dvc.repo import Repo
 
 from edgewise.study.cli import main
 from edgewise.study.models_table import TheoryFile, as_table
+from edgewise.theory.registry import MODELS
 
 MEAN = {"mean": 0.5, "low": None, "high": None, "seeds": 1}
 ERROR = {"geometric_mean": 0.0123, "low": 0.01, "high": 0.5, "seeds": 3}
@@ -71,6 +72,10 @@ def test_json_of_another_layout_is_one_line(experiment, capsys, content):
     error = capsys.readouterr().err
     assert error.startswith("error: workspace: metrics/theory.json is damaged, or of another layout")
     assert len(error.splitlines()) == 1
+
+
+def test_it_knows_every_model():
+    assert list(TheoryFile.model_fields) == list(MODELS)
 
 
 def test_without_any_prediction_there_are_no_columns_of_groups():

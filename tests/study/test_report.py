@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import combinations
@@ -11,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import vl_convert
+from dvc.repo import Repo
 from made_up import made_up_tables
 
 from edgewise.errors import EdgewiseError
@@ -204,6 +207,64 @@ def test_a_revision_without_a_run_is_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(EdgewiseError, match=r"^workspace: has no params.yaml"):
         Run.read(WORKSPACE)
+
+
+@pytest.fixture
+def copied(repository, tmp_path, monkeypatch) -> Path:
+    """What a report reads, in a repository of its own."""
+    for name in ("metrics", "plots"):
+        shutil.copytree(repository / name, tmp_path / name)
+    for name in ("params.yaml", "dvc.lock", "dvc.yaml"):
+        shutil.copy(repository / name, tmp_path)
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    Repo.init(str(tmp_path)).close()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+RESULTS = {
+    "metrics/selectivity.json": "metrics/selectivity.json is not what the stage summary left",
+    "metrics/claims.json": "metrics/claims.json is not what the stage summary left",
+    "plots/tables/delta_loss.csv": "plots/tables is not what the stage summary left",
+    "plots/figures/figure_sharpness.png": "plots/figures is not what the stage figures left",
+}
+
+
+def refusal() -> str:
+    with pytest.raises(EdgewiseError) as caught:
+        Run.read(WORKSPACE)
+    said = str(caught.value)
+    assert said.startswith("workspace: ")
+    assert "\n" not in said
+    return said
+
+
+@pytest.mark.parametrize("path", RESULTS)
+def test_a_result_that_is_not_as_the_run_left_it_is_one_line(copied, path):
+    content = (copied / path).read_bytes()
+    assert Run.read(WORKSPACE).claims
+    for harmed in (content[:-9], content.replace(b"7", b"1", 1), b""):
+        (copied / path).write_bytes(harmed)
+        assert RESULTS[path] in refusal()
+    (copied / path).unlink()
+    assert "is not what the stage" in refusal() or f"has no {path}" in refusal()
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "said"),
+    [
+        ("dvc.lock", b"stages: [", "'dvc.lock', YAML file structure is corrupted"),
+        ("dvc.lock", b"stages: {base: {outs: 3}}", "'./dvc.lock' validation failed"),
+        ("dvc.lock", None, "has no dvc.lock"),
+        ("params.yaml", b"seeds: [", "'params.yaml', YAML file structure is corrupted"),
+        ("params.yaml", b"- 1", "expected a dictionary, got 'list' in file 'params.yaml'"),
+    ],
+)
+def test_a_file_of_the_pipeline_that_is_damaged_is_one_line(copied, path, content, said):
+    (copied / path).unlink()
+    if content is not None:
+        (copied / path).write_bytes(content)
+    assert said in refusal()
 
 
 def variables(theme: str) -> dict[str, str]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
-from edgewise.study.revisions import WORKSPACE, markdown_row, read_metrics
+from edgewise.study.markdown import table
+from edgewise.study.revisions import WORKSPACE, Revision
 
 if TYPE_CHECKING:  # at run time argparse's class takes no parameter
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -67,8 +68,8 @@ def table_of_revisions(revisions: Sequence[str]) -> str:
 
 
 def read_claims(revision: str) -> list[JudgedClaim]:
-    """The claims of one revision of the repository around the working directory; raises as `read_metrics` does."""
-    return read_metrics(revision, CLAIMS_FILE, ClaimsFile).claims
+    """The claims of one revision of the repository around the working directory; raises as `Revision` does."""
+    return Revision.open(revision).read_as(CLAIMS_FILE, ClaimsFile).claims
 
 
 def as_table(experiments: Mapping[str, Sequence[JudgedClaim]]) -> str:
@@ -96,11 +97,11 @@ def as_table(experiments: Mapping[str, Sequence[JudgedClaim]]) -> str:
         for claim in claims:
             papers.setdefault((claim.figure, claim.statement), claim.paper)
             cells[claim.figure, claim.statement, name] = as_cell(claim)
-    lines = [markdown_row("figure", "claim", "paper", *experiments), f"|{'---|' * (3 + len(experiments))}"]
-    for (figure, statement), paper in papers.items():
-        verdicts = (cells.get((figure, statement, name), "") for name in experiments)
-        lines.append(markdown_row(figure, statement, paper, *verdicts))
-    return "\n".join(lines)
+    rows = (
+        [figure, statement, paper, *(cells.get((figure, statement, name), "") for name in experiments)]
+        for (figure, statement), paper in papers.items()
+    )
+    return table(["figure", "claim", "paper", *experiments], rows)
 
 
 def as_cell(claim: JudgedClaim) -> str:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from edgewise.study.revisions import WORKSPACE, markdown_row, read_metrics
+from edgewise.study.markdown import Mean, table
+from edgewise.study.revisions import WORKSPACE, Revision
 
 if TYPE_CHECKING:  # at run time argparse's class takes no parameter
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -14,21 +15,13 @@ if TYPE_CHECKING:  # at run time argparse's class takes no parameter
 EDGE_FILE = "metrics/edge.json"
 
 
-class Ratio(BaseModel):
-    """A mean over seeds, over the stability threshold; null where the seeds give no number."""
-
-    mean: float | None
-    low: float | None
-    high: float | None
-
-
 class Edge(BaseModel):
     """What the table shows of the edge, of the later half and of the end of the baseline; see `COLUMNS`."""
 
-    secant_sharpness_ratio_baseline: Ratio
-    sharpness_ratio_baseline: Ratio
-    sharpness_ratio_at_centre: Ratio
-    curvature_ratio_at_centre: Ratio
+    secant_sharpness_ratio_baseline: Mean
+    sharpness_ratio_baseline: Mean
+    sharpness_ratio_at_centre: Mean
+    curvature_ratio_at_centre: Mean
 
 
 class EdgeFile(BaseModel):
@@ -70,7 +63,7 @@ def table_of_edges(revisions: Sequence[str]) -> str:
     EdgewiseError
         If a revision is unknown, or its metrics/edge.json is missing or damaged.
     """
-    return as_table({revision: read_metrics(revision, EDGE_FILE, EdgeFile).summary for revision in revisions})
+    return as_table({revision: Revision.open(revision).read_as(EDGE_FILE, EdgeFile).summary for revision in revisions})
 
 
 def as_table(experiments: Mapping[str, Edge]) -> str:
@@ -78,20 +71,13 @@ def as_table(experiments: Mapping[str, Edge]) -> str:
 
     Examples
     --------
-    >>> ratio = Ratio(mean=0.9946, low=0.9943, high=0.995)
+    >>> ratio = Mean(mean=0.9946, low=0.9943, high=0.995)
     >>> edge = Edge(**{name: ratio for name in COLUMNS})
     >>> print(as_table({"tanh": edge}).splitlines()[2].split("|")[1:3])
     [' tanh ', ' 0.995 [0.994, 0.995] ']
     """
-    lines = [markdown_row("over the threshold", *COLUMNS.values()), f"|{'---|' * (1 + len(COLUMNS))}"]
-    for name, edge in experiments.items():
-        lines.append(markdown_row(name, *(_as_cell(getattr(edge, column)) for column in COLUMNS)))
-    return "\n".join(lines)
-
-
-def _as_cell(ratio: Ratio) -> str:
-    if ratio.mean is None:
-        return ""
-    if ratio.low is None or ratio.high is None:
-        return f"{ratio.mean:.3f}"
-    return f"{ratio.mean:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
+    rows = (
+        [name, *(getattr(edge, column).shown("{:.3f}".format) for column in COLUMNS)]
+        for name, edge in experiments.items()
+    )
+    return table(["over the threshold", *COLUMNS.values()], rows)

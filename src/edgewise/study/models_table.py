@@ -1,12 +1,13 @@
 """The models of the edge over several experiments as one Markdown table."""
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import AliasChoices, BaseModel, Field
+from pydantic import BaseModel
 
-from edgewise.study.revisions import WORKSPACE, markdown_row, read_metrics
+from edgewise.study.markdown import Mean, table
+from edgewise.study.revisions import WORKSPACE, Revision
 
 if TYPE_CHECKING:  # at run time argparse's class takes no parameter
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -14,12 +15,10 @@ if TYPE_CHECKING:  # at run time argparse's class takes no parameter
 THEORY_FILE = "metrics/theory.json"
 
 
-class Mean(BaseModel):
-    """A mean over seeds and its interval, of errors on the log scale; null where the seeds give none."""
+class Cost(BaseModel):
+    """A mean over seeds that is shown without its interval."""
 
-    mean: float | None = Field(validation_alias=AliasChoices("mean", "geometric_mean"))
-    low: float | None
-    high: float | None
+    mean: float
 
 
 class PredictedGroup(BaseModel):
@@ -37,7 +36,7 @@ class JudgedModel(BaseModel):
     groups: dict[str, PredictedGroup]
     rank_correlation: Mean
     distance: Mean
-    gradients: Mean
+    gradients: Cost
 
 
 class TheoryFile(BaseModel):
@@ -72,8 +71,10 @@ def add_command(commands: "Commands") -> None:
 
 
 def table_of_revisions(revisions: Sequence[str]) -> str:
-    """The models of these revisions as a Markdown table; raises as `read_metrics` does."""
-    return as_table({revision: read_metrics(revision, THEORY_FILE, TheoryFile).models() for revision in revisions})
+    """The models of these revisions as a Markdown table; raises as `Revision` does."""
+    return as_table(
+        {revision: Revision.open(revision).read_as(THEORY_FILE, TheoryFile).models() for revision in revisions}
+    )
 
 
 def as_table(experiments: Mapping[str, Mapping[str, JudgedModel | None]]) -> str:
@@ -91,35 +92,30 @@ def as_table(experiments: Mapping[str, Mapping[str, JudgedModel | None]]) -> str
     groups = list(dict.fromkeys(group for model in judged for group in model.groups))
     head = ["experiment", "model", "sharpness", "loss", "gains", *(f"Δℓ {group}" for group in groups)]
     head += ["rank correlation", "distance", "gradients a step"]
-    lines = [markdown_row(*(cell.replace("_", " ") for cell in head)), f"|{'---|' * len(head)}"]
+    rows = []
     for experiment, models in experiments.items():
         for name, model in models.items():
             cells = [""] * (len(head) - 2)
             if model:
                 errors = [model.sharpness_error, model.loss_error, model.gains_error]
-                cells = [_cell(error, as_share) for error in errors]
                 of_groups = (model.groups.get(group) for group in groups)
-                cells += [_cell(one.relative_error, as_share) if one else "" for one in of_groups]
-                cells += [_cell(one, as_number) for one in (model.rank_correlation, model.distance)]
+                cells = [error.shown(as_share) for error in errors]
+                cells += [one.relative_error.shown(as_share) if one else "" for one in of_groups]
+                cells += [one.shown(as_number) for one in (model.rank_correlation, model.distance)]
                 cells.append(as_number(model.gradients.mean))
-            lines.append(markdown_row(experiment, name.replace("_", " "), *cells))
-    return "\n".join(lines)
+            rows.append([experiment, name.replace("_", " "), *cells])
+    return table([cell.replace("_", " ") for cell in head], rows)
 
 
-def _cell(found: Mean, said: Callable[[float | None], str]) -> str:
-    ends = [said(end).removesuffix(" %") for end in (found.low, found.high)]
-    return f"{said(found.mean)} [{', '.join(ends)}]" if all(ends) else said(found.mean)
-
-
-def as_share(error: float | None) -> str:
+def as_share(error: float) -> str:
     """A relative error in percent, with two digits.
 
-    >>> as_share(0.0123), as_share(14.0), as_share(None)
-    ('1.2 %', '1400 %', '')
+    >>> as_share(0.0123), as_share(14.0)
+    ('1.2 %', '1400 %')
     """
-    return "" if error is None else f"{float(f'{100 * error:.2g}'):g} %"
+    return f"{float(f'{100 * error:.2g}'):g} %"
 
 
-def as_number(found: float | None) -> str:
+def as_number(found: float) -> str:
     """A number with two digits after the point, or three in all."""
-    return "" if found is None else f"{found:.0f}" if abs(found) >= 100 else f"{found:.2f}"
+    return f"{found:.0f}" if abs(found) >= 100 else f"{found:.2f}"

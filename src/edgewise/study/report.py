@@ -10,7 +10,7 @@ from edgewise.errors import EdgewiseError
 from edgewise.study.conduct import command_of
 from edgewise.study.plan import SIZES, Size, experiment_name, read_study
 from edgewise.study.reported import Run
-from edgewise.study.revisions import WORKSPACE
+from edgewise.study.revisions import WORKSPACE, Revision
 from edgewise.study.webpage import page
 
 if TYPE_CHECKING:  # at run time argparse's class takes no parameter
@@ -54,15 +54,17 @@ def page_of_study(path: Path, size: Size) -> str:
     Raises
     ------
     EdgewiseError
-        If the study cannot be read, or none of its variants has run.
+        If the study cannot be read, none of its variants has run, or what one left is damaged.
     """
     study, runs, without = read_study(path), [], []
     for name, variant in study.variants.items():
+        experiment = experiment_name(path.stem, size, name)
         try:
-            run = Run.read(experiment_name(path.stem, size, name))
+            Revision.open(experiment)
         except EdgewiseError:
             without.append(name)
             continue
+        run = Run.read(experiment)
         command = command_of(study, path.stem, size, name)
         figures = variant.figures or None
         runs.append(replace(run, name=name, statement=variant.statement, command=command, figures=figures))

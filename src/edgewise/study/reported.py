@@ -1,21 +1,49 @@
 """What a report says of one run, read from a revision."""
 
+import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
-import yaml
+from pydantic import BaseModel
 
+from edgewise.errors import EdgewiseError
+from edgewise.params import load_yaml
 from edgewise.study.catalogue import Figure
-from edgewise.study.claims_table import JudgedClaim, read_claims
+from edgewise.study.claims_table import CLAIMS_FILE, ClaimsFile, JudgedClaim
 from edgewise.study.panels import Tables
 from edgewise.study.revisions import LOCK, PARAMS, Revision
 
 TABLES, IMAGES, METRICS = "plots/tables", "plots/figures", "metrics"
+
+
+class Output(BaseModel):
+    """What a stage left: its path, its MD5 as DVC has it, and its size in bytes."""
+
+    path: str
+    md5: str = ""
+    size: int = 0
+
+
+class RecordedStage(BaseModel):
+    """A stage as it last ran."""
+
+    cmd: str
+    outs: list[Output] = []
+
+
+class LockFile(BaseModel):
+    """What is read of dvc.lock."""
+
+    stages: dict[str, RecordedStage]
+
+    def outputs(self) -> Iterator[tuple[str, Output]]:
+        """Every output of every stage, with the stage's name."""
+        return ((name, output) for name, stage in self.stages.items() for output in stage.outs)
 
 
 @dataclass(frozen=True)
@@ -29,10 +57,10 @@ class Run:
     commit : hash of its commit, empty for the working tree
     params : params.yaml, flat
     claims : metrics/claims.json
-    metrics : the other files of metrics/, by name
-    tables : the content of plots/tables, by name
-    images : the content of plots/figures, by name
-    lock : the stages of the lock file
+    metrics : the files of metrics/, by their names without .json
+    tables : the content of plots/tables, by their names without .csv
+    images : the content of plots/figures, by their names without .png
+    lock : what the stages left
     figures : the figures of the paper that the run is about; all, if None
     """
 
@@ -45,7 +73,7 @@ class Run:
     metrics: Mapping[str, Any]
     tables: Mapping[str, str]
     images: Mapping[str, bytes]
-    lock: Mapping[str, Any]
+    lock: LockFile
     figures: tuple[str, ...] | None = None
 
     @classmethod
@@ -55,22 +83,30 @@ class Run:
         Raises
         ------
         EdgewiseError
-            If the revision is unknown, or lacks what a run leaves.
+            If the revision is unknown, lacks what a run leaves, or has it otherwise than the run left it.
         """
         files = Revision.open(revision)
-        tables = files.read_folder(TABLES, ".csv")
-        metrics = files.read_folder(METRICS, ".json")
+        lock = files.read_as(LOCK, LockFile)
+        found: dict[str, bytes] = {}
+        for stage, output in lock.outputs():
+            if output.path.startswith((f"{METRICS}/", TABLES, IMAGES)):
+                found |= _as_left(files, stage, output)
+
+        def named(folder: str, suffix: str) -> dict[str, bytes]:
+            names = (path.removeprefix(f"{folder}/") for path in found if path.startswith(f"{folder}/"))
+            return {n.removesuffix(suffix): found[f"{folder}/{n}"] for n in names if n.endswith(suffix)}
+
         return cls(
             name=revision,
             statement="",
             command=f"git checkout {files.commit[:10]} && dvc repro" if files.commit else "dvc repro",
             commit=files.commit,
-            params=flat(yaml.safe_load(files.read(PARAMS))),
-            claims=read_claims(revision),
-            metrics={name: json.loads(content) for name, content in metrics.items()},
-            tables={name: content.decode() for name, content in tables.items()},
-            images=files.read_folder(IMAGES, ".png"),
-            lock=yaml.safe_load(files.read(LOCK))["stages"],
+            params=flat(load_yaml(files.read(PARAMS))),
+            claims=files.read_as(CLAIMS_FILE, ClaimsFile).claims,
+            metrics={name: json.loads(content) for name, content in named(METRICS, ".json").items()},
+            tables={name: content.decode() for name, content in named(TABLES, ".csv").items()},
+            images=named(IMAGES, ".png"),
+            lock=lock,
         )
 
     @cached_property
@@ -80,27 +116,51 @@ class Run:
 
     def stage_of(self, path: str) -> str:
         """The stage that makes a file."""
-        for name, stage in self.lock.items():
-            if any(path == out["path"] or path.startswith(f"{out['path']}/") for out in stage.get("outs", [])):
-                return str(name)
+        for name, output in self.lock.outputs():
+            if path == output.path or path.startswith(f"{output.path}/"):
+                return name
         return ""
 
-    def data(self) -> list[dict[str, Any]]:
-        """What the stage `dataset` left: path, size and MD5."""
-        outs: list[dict[str, Any]] = self.lock.get("dataset", {}).get("outs", [])
-        return outs
+    def data(self) -> list[Output]:
+        """What the stage `dataset` left."""
+        return self.lock.stages["dataset"].outs if "dataset" in self.lock.stages else []
 
-    def outputs(self) -> list[dict[str, Any]]:
+    def outputs(self) -> list[dict[str, str]]:
         """Every output of every stage: its path, the command that made it, and its MD5."""
         return [
-            {"path": out["path"], "command": stage["cmd"], "md5": out.get("md5", "")}
-            for stage in self.lock.values()
-            for out in stage.get("outs", [])
+            {"path": output.path, "command": self.lock.stages[name].cmd, "md5": output.md5}
+            for name, output in self.lock.outputs()
         ]
 
     def is_about(self, figure: Figure) -> bool:
         """Whether the run is to be seen in a figure."""
         return self.figures is None or not figure.numbers or bool(set(self.figures) & set(figure.numbers))
+
+
+def _as_left(files: Revision, stage: str, output: Output) -> dict[str, bytes]:
+    """The files of an output, by their paths.
+
+    Raises
+    ------
+    EdgewiseError
+        If they are not what the stage left.
+    """
+    if output.md5.endswith(".dir"):
+        found = {f"{output.path}/{name}": content for name, content in files.read_folder(output.path).items()}
+        listed = [{"md5": _md5(found[path]), "relpath": path.removeprefix(f"{output.path}/")} for path in sorted(found)]
+        md5 = f"{_md5(json.dumps(listed).encode())}.dir"  # as DVC has it
+    else:
+        found = {output.path: files.read(output.path)}
+        md5 = _md5(found[output.path])
+    if md5 != output.md5:
+        raise EdgewiseError(
+            f"{files.name}: {output.path} is not what the stage {stage} left (by {LOCK}); `dvc repro` makes it again"
+        )
+    return found
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

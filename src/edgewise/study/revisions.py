@@ -1,12 +1,12 @@
-"""What is read of revisions of the repository, and written side by side."""
+"""What is read of revisions of the repository."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
 from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
 from scmrepo.exceptions import SCMError
 
 from edgewise.errors import EdgewiseError
@@ -66,49 +66,43 @@ class Revision:
         try:
             content: bytes = self._files.read_bytes(f"/{path}")
         except FileNotFoundError as error:
-            raise EdgewiseError(
-                f"{self.name}: has no {path}; `dvc repro` makes it (`dvc exp show` lists the experiments)"
-            ) from error
+            raise self._lacks(path) from error
         return content
 
-    def read_folder(self, path: str, suffix: str) -> Mapping[str, bytes]:
-        """The files of a folder that end in `suffix`, by their names without it, in order; none without the folder."""
+    def read_as(self, path: str, content: type[Content]) -> Content:
+        """A file of JSON, or of YAML that DVC has read, as what it must hold.
+
+        Raises
+        ------
+        EdgewiseError
+            If the revision has no such file, or it is damaged.
+        """
+        found = self.read(path)
+        try:
+            if path.endswith(".json"):
+                return content.model_validate_json(found)
+            return content.model_validate(YAML(typ="safe").load(found))
+        except ValidationError as error:
+            fault = error.errors()[0]
+            place = ".".join(map(str, fault["loc"])) or "the whole"
+            raise EdgewiseError(
+                f"{self.name}: {path} is damaged, or of another layout ({place}: {fault['msg']})"
+            ) from error
+
+    def read_folder(self, path: str) -> dict[str, bytes]:
+        """The files of a folder, by their names, in order.
+
+        Raises
+        ------
+        EdgewiseError
+            If the revision has no such folder.
+        """
         try:
             found = self._files.ls(f"/{path}", detail=False)
-        except FileNotFoundError:
-            return {}
+        except FileNotFoundError as error:
+            raise self._lacks(path) from error
         names = sorted(str(file).rpartition("/")[2] for file in found)
-        return {name.removesuffix(suffix): self.read(f"{path}/{name}") for name in names if name.endswith(suffix)}
+        return {name: self.read(f"{path}/{name}") for name in names}
 
-
-def read_metrics(revision: str, path: str, content: type[Content]) -> Content:
-    """A file of metrics in one revision of the repository around the working directory.
-
-    Parameters
-    ----------
-    revision : whatever git knows, the name of a DVC experiment, or `workspace`
-    path : of the file, from the repository's root
-    content : what the file must hold
-
-    Raises
-    ------
-    EdgewiseError
-        If the revision is unknown, or its file is missing or damaged.
-    """
-    found = Revision.open(revision).read(path)
-    try:
-        return content.model_validate_json(found)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        place = ".".join(map(str, fault["loc"])) or "the whole"
-        raise EdgewiseError(f"{revision}: {path} is damaged, or of another layout ({place}: {fault['msg']})") from error
-
-
-def markdown_row(*cells: str) -> str:
-    r"""A row of a Markdown table.
-
-    >>> markdown_row("a", "b|c")
-    '| a | b\\|c |'
-    """
-    escaped = (cell.replace("|", "\\|") for cell in cells)
-    return f"| {' | '.join(escaped)} |"
+    def _lacks(self, path: str) -> EdgewiseError:
+        return EdgewiseError(f"{self.name}: has no {path}; `dvc repro` makes it (`dvc exp show` lists the experiments)")
