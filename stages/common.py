@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from threadpoolctl import threadpool_limits
 
 from edgewise.data.files import MAY_LACK
-from edgewise.errors import EdgewiseError, ParameterError
+from edgewise.errors import EdgewiseError, ParameterError, in_plain_words
 from edgewise.params import Params, parse_params
 
 if TYPE_CHECKING:
@@ -109,10 +109,8 @@ def stage(
                 shared(partial(_with_one_thread, main, params, **options), params.compute.ranks, device_of(params))
             else:
                 _with_one_thread(main, params, **options)
-    except EdgewiseError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        sys.exit(f"error: {error.filename or 'a file'}: {error.strerror or error}")
+    except (EdgewiseError, OSError) as error:
+        sys.exit(f"error: {in_plain_words(error)}")
     except Stopped as stopped:
         notes = getattr(
             stopped, "__notes__", ["the same command begins the stage again, or goes on from the last checkpoint"]

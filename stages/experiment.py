@@ -112,11 +112,13 @@ class Experiment:
         """A run's checkpoint: a published one, or one in its journal, where it stays until all is measured."""
         if step not in manifest.unpublished:
             return checkpoint_at(checkpoints_folder(self.seed, run), step)
+        journal = journal_folder(self.seed, run)
         try:
-            return journalled_checkpoint(journal_folder(self.seed, run), step, manifest.unpublished[step])
+            return journalled_checkpoint(journal, step, manifest.unpublished[step])
         except EdgewiseError as error:
             again = f"`dvc repro --force --single-item branch@{self.seed}-{run}` trains the branch again"
-            raise EdgewiseError(f"{error}; {again}, branch.keep: checkpoints all of them") from error
+            also = f" after the rest of {journal} is removed" if journal.exists() else ""
+            raise EdgewiseError(f"{error}; {again}{also}, branch.keep: checkpoints all of them") from error
 
     def fingerprint(self, stage: str, *parts: Any) -> str:
         """A digest of all that the numbers of a stage's run depend on: its code, data, parameters, and `parts`."""

@@ -41,3 +41,14 @@ class NotAtTheEdgeError(EdgewiseError):
 
 class DivergenceError(EdgewiseError):
     """The loss is no longer finite."""
+
+
+def in_plain_words(error: EdgewiseError | OSError) -> str:
+    """One line that says what was wrong.
+
+    >>> in_plain_words(PermissionError(13, "Permission denied", "plots")), in_plain_words(EdgewiseError("alpha: ..."))
+    ('plots: Permission denied', 'alpha: ...')
+    """
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'}: {error.strerror or error}"
+    return str(error)

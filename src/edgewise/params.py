@@ -572,7 +572,7 @@ def images_a_class(n: int, classes: int, prototypes: PrototypeParams) -> int:
     return n // classes
 
 
-def load_yaml(text: str | bytes, name: str) -> Any:
+def load_yaml(text: str | bytes, name: str = "params.yaml") -> Any:
     """The content of a page of YAML 1.2, as DVC reads it: 010 is ten, and no key may occur twice.
 
     Raises
@@ -596,7 +596,7 @@ def parse_params(text: str | bytes) -> Params:
     EdgewiseError
         One line for each parameter at fault: its name, what it was, what is allowed.
     """
-    content = load_yaml(text, "params.yaml")
+    content = load_yaml(text)
     if not isinstance(content, dict):
         raise EdgewiseError("params.yaml: must hold a mapping of parameters")
     try:
@@ -629,7 +629,7 @@ def _describe(fault: Any) -> tuple[str, str]:
         elif unknown or not (
             part in ("int", "float", "str", "constrained-int") or "[" in part
         ):  # those say which of its types a value is not of
-            names.append(part if part.isprintable() and len(part) <= 80 else shown(part))
+            names.append(part if part and part.isprintable() and len(part) <= 80 else shown(part))
     name = ".".join(names) or "params.yaml"
     if unknown:
         return name, "is not a parameter of edgewise; see params.yaml and src/edgewise/params.py"

@@ -1,5 +1,6 @@
 """Groups of natural training images: those of a file, and label noise."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,6 +60,17 @@ def test_files_that_cannot_be_meant_are_an_error(tmp_path):
     fails(tmp_path / "short.npz", "(1,)", "(4,)")
     np.savez(tmp_path / "other.npz", train_y=np.zeros(4))
     fails(tmp_path / "other.npz", "train_group")
+
+
+def test_what_would_hang_or_fill_the_memory_is_an_error(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.csv")
+    for endless in (tmp_path / "pipe.csv", Path("/dev/zero"), tmp_path):
+        fails(endless, "must be a regular file")
+    np.savez_compressed(tmp_path / "large.npz", train_group=np.zeros(4, dtype=int))
+    files = csv(tmp_path, "a.png,rare"), tmp_path / "large.npz"
+    monkeypatch.setattr(os, "sysconf", lambda name: 4)
+    for file in files:
+        fails(file, "of memory or more")
 
 
 @pytest.mark.parametrize(

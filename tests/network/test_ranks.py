@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from edgewise.errors import EdgewiseError
+from edgewise.network import ranks
 from edgewise.network.models import build_model, initial_theta
 from edgewise.network.objective import Objective
 from edgewise.network.ranks import leads, rank, run_in_ranks, share
@@ -81,7 +83,7 @@ def die(number: int, how: int) -> None:
     torch.distributed.barrier()
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
 def test_a_rank_that_dies_ends_all_with_one_line(how):
     with pytest.raises(EdgewiseError) as error:
         run_in_ranks(partial(die, 1, how), 3, "cpu")
@@ -95,6 +97,39 @@ def fail() -> None:
     raise EdgewiseError("optimizer.lr: was 4")
 
 
-def test_an_error_of_the_work_is_that_error():
+def write_nowhere(folder: Path) -> None:
+    if leads():
+        (folder / "none" / "steps.csv").write_text("")
+    torch.distributed.barrier()
+
+
+def test_an_error_of_the_work_is_that_error(tmp_path):
     with pytest.raises(EdgewiseError, match=r"^optimizer.lr: was 4$"):
         run_in_ranks(fail, 2, "cpu")
+    with pytest.raises(EdgewiseError, match=rf"^{tmp_path}/none/steps.csv: No such file or directory$"):
+        run_in_ranks(partial(write_nowhere, tmp_path), 2, "cpu")
+
+
+def stay(folder: Path) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as a rank that is deep in a library
+    (folder / str(os.getpid())).write_text("")
+    time.sleep(600)
+
+
+def test_when_it_is_interrupted_no_rank_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(ranks, "PATIENCE", 0.5)
+
+    def interrupt(number: int, frame: object) -> None:
+        if len(list(tmp_path.iterdir())) == 2:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise KeyboardInterrupt
+
+    earlier = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_in_ranks(partial(stay, tmp_path), 2, "cpu")
+    finally:
+        signal.signal(signal.SIGALRM, earlier)
+    for rank_of in tmp_path.iterdir():
+        assert not Path("/proc", rank_of.name).exists()

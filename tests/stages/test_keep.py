@@ -90,7 +90,7 @@ def test_what_needs_one_names_it_and_the_command_that_trains_the_branch_again(pa
         stage.main(params, seed=SEED, **{option: "exit"})
     said = str(caught.value)
     assert said.startswith(f"data/journals/seed-{SEED}/exit/step-")
-    assert f"`dvc repro --force --single-item branch@{SEED}-exit` trains the branch again" in said
+    assert f"`dvc repro --force --single-item branch@{SEED}-exit` trains the branch again, branch.keep" in said
     assert "\n" not in said
     assert files_under(records_of("exit")) == before
 

@@ -1,6 +1,7 @@
 """Your own groups: which training examples a file says are in which."""
 
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -8,7 +9,7 @@ from typing import NoReturn
 import numpy as np
 import pandas as pd
 
-from edgewise.data.files import UNREADABLE_NPZ, Array
+from edgewise.data.files import UNREADABLE_NPZ, Array, require_memory
 from edgewise.errors import ParameterError
 
 MOST = 50
@@ -29,6 +30,8 @@ def read_groups(path: Path, names: Sequence[str]) -> dict[str, Array]:
     ParameterError
         Names groups.file, what is wrong there and what is allowed.
     """
+    if path.exists() and not path.is_file():
+        _fail(path, "must be a regular file")
     memberships = _of_array(path, len(names)) if path.suffix == ".npz" else _of_csv(path, names)
     wrong = [group for group in memberships if not _is_name(group)]
     if wrong:
@@ -48,6 +51,7 @@ def read_groups(path: Path, names: Sequence[str]) -> dict[str, Array]:
 def _of_csv(path: Path, names: Sequence[str]) -> Mapping[str, Array]:
     """The places of each group's examples."""
     try:
+        require_memory("groups.file", str(path), path.stat().st_size)
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         _fail(path, f"must be a readable CSV with the columns example and group: {' '.join(str(error).split())}")
@@ -65,6 +69,8 @@ def _of_csv(path: Path, names: Sequence[str]) -> Mapping[str, Array]:
 def _of_array(path: Path, count: int) -> Mapping[str, Array]:
     """The places of each group's examples."""
     try:
+        with zipfile.ZipFile(path) as archive:
+            require_memory("groups.file", str(path), sum(member.file_size for member in archive.infolist()))
         with np.load(path, allow_pickle=False) as file:
             group = file["train_group"]
     except UNREADABLE_NPZ as error:

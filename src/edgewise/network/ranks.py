@@ -7,12 +7,14 @@ the same bits, and goes on alike. A process that was not started as a rank is th
 
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from multiprocessing import SimpleQueue
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
@@ -20,10 +22,10 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.multiprocessing.spawn import ProcessException, start_processes
 
-from edgewise.errors import EdgewiseError, ParameterError
+from edgewise.errors import EdgewiseError, ParameterError, in_plain_words
 
-#: Exit statuses of ranks that say nothing of their own: the end, an exception, ended because another rank had ended.
-ORDINARY = (0, 1, -15)
+#: How long a rank that is asked to end may take to, in seconds.
+PATIENCE = 10.0
 
 
 def rank() -> int:
@@ -91,36 +93,61 @@ def run_in_ranks(work: Callable[[], None], count: int, device: str) -> None:
         return
     # That the other ranks are ended where one fails is no news.
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
-    said: SimpleQueue[str] = torch.multiprocessing.get_context("spawn").SimpleQueue()
     with tempfile.TemporaryDirectory() as meeting:
-        arguments = (work, count, device, Path(meeting) / "ranks", said)
+        arguments = (work, count, device, Path(meeting))
         ranks = start_processes(_as_rank, arguments, nprocs=count, join=False, start_method="spawn")
         try:
+            statuses = _first_to_end(ranks.processes)
             while not ranks.join():
                 pass
         except ProcessException:
-            if not said.empty():
-                raise EdgewiseError(said.get()) from None
-            dead = [number for number, process in enumerate(ranks.processes) if process.exitcode not in ORDINARY]
-            if not dead:
+            said = sorted(Path(meeting).glob(_error_of("*")))
+            if said:
+                raise EdgewiseError(said[0].read_text()) from None
+            killed = [number for number, status in enumerate(statuses) if status and status < 0]
+            if not killed:
                 raise
-            status = ranks.processes[dead[0]].exitcode
             raise EdgewiseError(
-                f"compute.ranks: rank {dead[0]} of {count} died (status {status}), and all were ended; started again,"
-                " the run goes on from its last checkpoint"
+                f"compute.ranks: rank {killed[0]} of {count} died (status {statuses[killed[0]]}), and all were ended;"
+                " started again, the run goes on from its last checkpoint"
             ) from None
+        finally:  # whatever ends this process, no rank goes on writing without it
+            _end(ranks.processes)
 
 
-def _as_rank(
-    number: int, work: Callable[[], None], count: int, device: str, meeting: Path, said: "SimpleQueue[str]"
-) -> None:
+def _first_to_end(processes: Sequence[BaseProcess]) -> list[int | None]:
+    """The exit statuses when the first process has failed, or all have ended; None while one runs."""
+    while True:
+        statuses = [process.exitcode for process in processes]
+        if any(statuses) or None not in statuses:
+            return statuses
+        wait([process.sentinel for process in processes if process.exitcode is None])
+
+
+def _end(processes: Sequence[BaseProcess]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(PATIENCE)
+        process.kill()
+        process.join()
+
+
+def _error_of(number: int | str) -> str:
+    """Where a rank writes an error of the user's, in the folder where the ranks meet."""
+    return f"error-of-{number}"
+
+
+def _as_rank(number: int, work: Callable[[], None], count: int, device: str, meeting: Path) -> None:
+    # The kernel sends it if the process that started this one is killed; a shell's background jobs do not heed it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if number > 0:  # one bar of progress is enough
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     try:
-        with _group(device, number, init_method=meeting.as_uri(), rank=number, world_size=count):
+        with _group(device, number, init_method=(meeting / "ranks").as_uri(), rank=number, world_size=count):
             work()
-    except EdgewiseError as error:
-        said.put(str(error))
+    except (EdgewiseError, OSError) as error:
+        (meeting / _error_of(number)).write_text(in_plain_words(error))
         sys.exit(1)
 
 

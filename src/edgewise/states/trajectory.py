@@ -258,7 +258,7 @@ def journalled_checkpoint(journal: Path, step: int, digest: str) -> Path:
     """
     path = journal / _file_of(step)
     if not path.is_file() or _digest(path.read_bytes()) != digest:
-        raise EdgewiseError(f"{path}: removed once measured (branch.keep), or of another run")
+        raise EdgewiseError(f"{path}: damaged, removed once measured (branch.keep), or of another run")
     return path
 
 

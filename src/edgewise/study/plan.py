@@ -126,7 +126,7 @@ def check(study: Study, name: str, params: str | bytes) -> dict[Size, dict[str, 
 
 
 def _with(params: str | bytes, settings: Settings) -> dict[str, Any]:
-    content: dict[str, Any] = load_yaml(params, "params.yaml")
+    content: dict[str, Any] = load_yaml(params)
     for name, value in settings.items():
         *sections, last = name.split(".")
         place = content
