@@ -205,7 +205,7 @@ def test_runs_stand_side_by_side_with_what_differs_first(run):
 
 def test_a_revision_without_a_run_is_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(EdgewiseError, match=r"^workspace: has no params.yaml"):
+    with pytest.raises(EdgewiseError, match=r"^workspace: has no dvc.lock"):
         Run.read(WORKSPACE)
 
 
