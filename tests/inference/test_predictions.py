@@ -128,6 +128,7 @@ def test_it_follows_until_the_error_is_above_a_tenth(step, share, expected):
     assert follows_until(one) == expected
     found = theory_metrics({0: one, 1: too_high_from(2, 0.5)})["edge_flow"]["follows_until"]
     assert found["mean"] == pytest.approx((expected + 2) / 2)
+    assert 0 <= found["low"] <= found["mean"] <= found["high"] <= STEPS
 
 
 def test_correlations_are_over_groups_and_strata_of_a_seed():

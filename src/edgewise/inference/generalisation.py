@@ -52,7 +52,7 @@ def compare_branches(records: SeedRecords, phase: Phase, kind: Kind, value: str)
     if phase == "late":
         last = records.t_star + records.setting.steps
         steps = baseline.index[baseline.index <= last]
-        late = second_half(pd.DataFrame(index=steps.repeat(stands_for(steps.to_numpy())))).index
+        late = second_half(as_if_regular(pd.DataFrame(index=steps), steps.to_numpy())).index
         levels = pd.DataFrame({branch: table.loc[late].mean() for branch, table in wide.items()})
         return levels.assign(**{f"baseline_minus_{branch}": levels["baseline"] - levels[branch] for branch in others})
 

@@ -39,9 +39,10 @@ class Scale:
     grid: float = 0.0
 
 
-def plain(limit: float = np.inf, grid: float = 0.0) -> Scale:
-    """No other scale, for differences and other quantities from -limit to limit; intervals end there."""
-    return Scale("mean", np.asarray, lambda mean: np.clip(mean, -limit, limit), grid)
+def plain(limit: float = np.inf, grid: float = 0.0, least: float | None = None) -> Scale:
+    """No other scale, for quantities from `least`, by default -limit, to `limit`; intervals end there."""
+    low = -limit if least is None else least
+    return Scale("mean", np.asarray, lambda mean: np.clip(mean, low, limit), grid)
 
 
 #: For positive quantities with heavy tails: the mean is the geometric one.

@@ -30,7 +30,7 @@ from edgewise.inference.intervals import (
 )
 from edgewise.inference.onset import late_ratio, onset, second_onset
 from edgewise.inference.records import SeedRecords, Seeds
-from edgewise.inference.tables import stands_for
+from edgewise.inference.tables import as_if_regular
 
 #: Pairs of groups that are named where they share images.
 PAIRS_NAMED = 10
@@ -271,9 +271,8 @@ def late(records: SeedRecords, run: str, column: str) -> float:
     """Mean of what was measured at the checkpoints of the later half of a run's training time."""
     table, baseline = (records.hessian[one] for one in (run, "baseline"))
     time = (table["time"] - table["time"].iloc[0]).to_numpy()
-    half, spacing = time[-1] / 2, baseline["time"].iloc[1] - baseline["time"].iloc[0]
-    later, counts = time >= half * (1 - 1e-9), stands_for(time, spacing, since=half)
-    return float(table[column][later].repeat(counts[later]).mean())
+    spacing = baseline["time"].iloc[1] - baseline["time"].iloc[0]
+    return float(as_if_regular(table, time, spacing, since=time[-1] / 2)[column].mean())
 
 
 def delta_loss_over_seeds(seeds: Seeds, branch: str, group: str, held: Held) -> Estimate:

@@ -16,7 +16,7 @@ from edgewise.inference.gains import at_times, delta_loss, two_step_average
 from edgewise.inference.intervals import LOG, Scale, correlation, estimate, plain, spearman
 from edgewise.inference.metrics import as_dict
 from edgewise.inference.records import SeedRecords, Seeds
-from edgewise.inference.tables import over_seeds, second_half, stands_for
+from edgewise.inference.tables import as_if_regular, over_seeds, second_half
 
 #: The model that claims are judged of.
 EDGE_FLOW = "edge_flow"
@@ -125,10 +125,9 @@ def sharpness_error(records: SeedRecords, model: str) -> float:
     """
     measured = records.hessian["baseline"].set_index("step")["sharpness"]
     predicted = second_half(records.predictions[model]).set_index("step")["sharpness"]
-    counts = pd.Series(stands_for(measured.index.to_numpy(), since=predicted.index[0]), index=measured.index)
-    shared = measured.index.intersection(predicted.index)
-    error = (predicted[shared] - measured[shared]).abs().to_numpy()
-    return float(np.repeat(error, counts[shared]).mean() / records.setting.threshold)
+    error = (predicted.reindex(measured.index) - measured).abs().to_frame("error")
+    late = as_if_regular(error, error.index.to_numpy(), since=predicted.index[0])
+    return float(late["error"].mean() / records.setting.threshold)
 
 
 def loss_error(records: SeedRecords, model: str) -> float:
@@ -151,9 +150,8 @@ def gains_error(records: SeedRecords, model: str) -> float:
 def distance(records: SeedRecords, model: str) -> float:
     """How far the model's centre is from that of the run, over how far the run has gone since onset; settled part."""
     table = records.predictions[model].set_index("step")[["distance", "covered"]]
-    measured, later = table[table["distance"].notna()], second_half(table).index[0]
-    counts = stands_for(measured.index.to_numpy(), since=later)
-    late = measured.loc[measured.index.repeat(counts)].loc[later:].mean()
+    measured = table[table["distance"].notna()]
+    late = as_if_regular(measured, measured.index.to_numpy(), since=second_half(table).index[0]).mean()
     return float(late["distance"] / late["covered"])
 
 
@@ -201,7 +199,7 @@ def _metrics_of(seeds: Seeds, model: str) -> dict[str, Any]:
         "groups": groups,
         "rank_correlation": as_dict(estimate([spearman(m, p) for m, p in points], correlation(count))),
         "linear_correlation": [float(np.corrcoef(m, p)[0, 1]) for m, p in points],
-        "follows_until": over_seeds_of(follows_until),
+        "follows_until": over_seeds_of(follows_until, plain(records[0].setting.steps, least=0)),
         "sharpness_ratio": over_seeds_of(
             lambda r, name: float(second_half(r.predictions[name])["sharpness"].mean() / r.setting.threshold)
         ),
@@ -217,9 +215,7 @@ def settled_path(records: SeedRecords, names: Sequence[str] | None = None) -> Ar
     """The path term of `split_delta_loss` [names], averaged over the checkpoints of the settled part."""
     names = records.groups if names is None else names
     split = split_delta_loss(records, names)
-    half = records.setting.steps / 2
-    counts = stands_for(split.index.to_numpy(), since=half)
-    late = split.loc[split.index.repeat(counts * (split.index >= half))]
+    late = as_if_regular(split, split.index.to_numpy(), since=records.setting.steps / 2)
     path: Array = late[[f"path_{name}" for name in names]].mean().to_numpy()
     return path
 

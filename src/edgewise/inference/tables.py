@@ -67,12 +67,17 @@ def stands_for(position: Array, spacing: float | None = None, since: float = -np
     return np.concatenate([[1], counts])
 
 
-def as_if_regular(table: pd.DataFrame) -> pd.DataFrame:
-    """What was measured along a run, each checkpoint as often as it `stands_for` regular ones.
+def as_if_regular(
+    table: pd.DataFrame, position: Array | None = None, spacing: float | None = None, since: float = -np.inf
+) -> pd.DataFrame:
+    """What was measured along a run from `since` on, each checkpoint as often as it `stands_for` regular ones.
 
-    So a mean over the rows is one over training time, and half of the rows are half of it.
+    So a mean over the rows is one over training time, and half of the rows are half of it. `position` [n] is by default
+    the column time.
     """
-    return table.iloc[np.repeat(np.arange(len(table)), stands_for(table["time"].to_numpy()))]
+    position = table["time"].to_numpy() if position is None else position
+    counts = stands_for(position, spacing, since) * (position * (1 + 1e-9) >= since)
+    return table.iloc[np.repeat(np.arange(len(table)), counts)]
 
 
 def second_half(table: pd.DataFrame) -> pd.DataFrame:
