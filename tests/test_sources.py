@@ -307,11 +307,14 @@ def test_cifar10_normalisation_of_grey_images_is_an_error():
         ("test_x", np.zeros((6, 1, 2, 3), dtype=complex)),
         ("test_x", np.random.default_rng(0).random((6, 1, 3, 3))),
         ("test_x", np.array([{}] * 6)),
+        ("train_x", np.zeros((18, 0))),
+        ("test_y", np.array([0, 1, -1, 0, 1, 0])),
+        ("test_x", np.zeros((6, 1, 2, 3), dtype=np.uint8)),
     ],
 )
 def test_npz_arrays_of_a_wrong_shape_or_type_are_an_error(tmp_path, arrays, name, wrong):
     arrays[name] = wrong
-    fails("dataset.root", "must be", name="npz", root=save(tmp_path / "a.npz", arrays), classes=(0, 1))
+    fails("dataset.root", "must", name="npz", root=save(tmp_path / "a.npz", arrays), classes=(0, 1))
 
 
 def test_npz_with_an_array_missing_is_an_error_that_lists_them(tmp_path, arrays):

@@ -199,6 +199,8 @@ def _image_folder(root: Path) -> Source:
             pictures = []
             for i in index:
                 path = split.samples[i][0]
+                if not Path(path).is_file():
+                    raise ParameterError("dataset.root", str(root), f"{path} is not a regular file")
                 try:
                     pictures.append(np.asarray(split.loader(path)))
                 except (OSError, ValueError, SyntaxError, DecompressionBombError) as error:
@@ -241,6 +243,13 @@ def _npz(root: Path) -> Source:
                 f"{split}_x is {x.dtype} {x.shape} and {split}_y is {y.dtype} {y.shape}; must be numbers of shape"
                 " [n, d], [n, H, W] or [n, C, H, W], and whole-number labels of shape [n]"
             )
+            raise ParameterError("dataset.root", str(root), allowed)
+        if 0 in x.shape[1:]:
+            raise ParameterError("dataset.root", str(root), f"{split}_x is of shape {x.shape}; must not be empty")
+        if y.min(initial=0) < 0:
+            raise ParameterError("dataset.root", str(root), f"{split}_y has the label {y.min()}; must not be below 0")
+        if (x.dtype == np.uint8) != (arrays["train_x"].dtype == np.uint8):
+            allowed = f"train_x is {arrays['train_x'].dtype} and test_x {x.dtype}; uint8, from 0 to 255, must be both"
             raise ParameterError("dataset.root", str(root), allowed)
         as_images = x[:, None] if x.ndim == 3 else x
         images.append(as_images / 255.0 if x.dtype == np.uint8 else as_images)

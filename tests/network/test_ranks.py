@@ -110,6 +110,24 @@ def test_an_error_of_the_work_is_that_error(tmp_path):
         run_in_ranks(partial(write_nowhere, tmp_path), 2, "cpu")
 
 
+class EndsWhileItIsAsked:
+    """A process that runs when it is first asked for its exit status, and has ended when it is asked again."""
+
+    def __init__(self, status: int) -> None:
+        self.statuses = iter([None, *[status] * 9])
+        self.sentinel, writing = os.pipe()
+        os.close(writing)
+
+    @property
+    def exitcode(self) -> int | None:
+        return next(self.statuses)
+
+
+@pytest.mark.parametrize("status", [0, -9])
+def test_ranks_that_end_at_any_moment_are_seen(status):
+    assert ranks._first_to_end([EndsWhileItIsAsked(status), EndsWhileItIsAsked(status)]) == [status, status]
+
+
 def stay(folder: Path) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as a rank that is deep in a library
     (folder / str(os.getpid())).write_text("")

@@ -106,6 +106,10 @@ def test_it_is_the_same_from_a_folder_of_the_repository(experiments, capsys, mon
     ("revision", "parts"),
     [
         ("nowhere", ["nowhere: cannot be read", "unknown Git revision"]),
+        ("v1^{tree}", ["v1^{tree}: cannot be read"]),
+        ("v1:metrics/claims.json", ["v1:metrics/claims.json: cannot be read"]),
+        ("", [": cannot be read (is empty)"]),
+        ("v1\nv2", ["v1 v2: cannot be read"]),
         ("older", ["older: has no metrics/claims.json", "dvc repro"]),
         ("damaged", ["damaged: metrics/claims.json is damaged", "JSON"]),
     ],
@@ -117,6 +121,21 @@ def test_an_unusable_revision_is_one_line_that_names_it(experiments, capsys, mon
     assert len(error.splitlines()) == 1
     for part in parts:
         assert part in error
+
+
+def test_a_folder_in_the_place_of_the_file_is_one_line(experiments, capsys, monkeypatch):
+    file = experiments / "metrics/claims.json"
+    content = file.read_bytes()
+    file.unlink()
+    file.mkdir()
+    try:
+        status, _, error = claims(capsys, experiments, monkeypatch, WORKSPACE)
+    finally:
+        file.rmdir()
+        file.write_bytes(content)
+    assert status == 1
+    assert error.startswith("error: workspace: has no metrics/claims.json")
+    assert len(error.splitlines()) == 1
 
 
 def test_outside_a_repository_it_is_one_line(tmp_path, capsys, monkeypatch):

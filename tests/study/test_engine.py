@@ -223,6 +223,18 @@ def has_ended(pid: int) -> bool:
         return True
 
 
+def test_a_stage_that_does_not_end_when_it_is_asked_to_is_killed(tmp_path):
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
+    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {deaf!r}])"
+    dvc = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    dvc.stdout.read(1)
+    engine._end_commands(dvc.pid, kill=False)
+    with pytest.raises(subprocess.TimeoutExpired):
+        dvc.wait(1)
+    engine._end_commands(dvc.pid, kill=True)
+    assert dvc.wait(60) == 0
+
+
 @pytest.mark.parametrize("to_all", [True, False], ids=["a terminal's Ctrl-C", "SIGTERM"])
 def test_interrupted_it_ends_all_stages_and_goes_on_later(pipeline, environment, to_all):
     write_each(pipeline, "#!/bin/sh\necho $$ > pid-$1; [ -e go ] || sleep 600\n" + EACH.splitlines()[1] + "\n")

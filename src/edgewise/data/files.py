@@ -9,6 +9,7 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             f"{path}: cannot be written ({error.strerror}); {len(content):,} bytes are needed{free}"
         ) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, float | str]]) -> None:

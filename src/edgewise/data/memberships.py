@@ -1,5 +1,6 @@
 """Your own groups: which training examples a file says are in which."""
 
+import csv
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -7,15 +8,22 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
-import pandas as pd
 
 from edgewise.data.files import UNREADABLE_NPZ, Array, require_memory
 from edgewise.errors import ParameterError
 
 MOST = 50
 
-#: What other columns of the tables are called by, or end with.
-RESERVED = {"natural", "test", "inlier", "boundary", "output_outlier", "input_outlier", "mislabelled", "clean"}
+#: The names of other groups, and of other columns of the tables in which groups have one.
+RESERVED = {
+    *("natural", "test", "inlier", "boundary", "output_outlier", "input_outlier", "mislabelled", "clean"),
+    *("step", "time", "seed", "quantile", "left_out", "input", "output", "accuracy", "loss"),
+    *("coherent", "random", "gaussian_noise", "contrast", "gaussian_blur", "fgsm", "pgd"),
+}
+#: What is no text where a table is read.
+NO_TEXT = {"na", "nan", "none", "null", "inf", "infinity", "true", "false"}
+#: How other columns begin and end.
+RESERVED_BEGINNINGS = ("baseline_", "exit_", "enter_", "flow_", "minus_", "over_step_", "control_")
 RESERVED_ENDS = ("_low", "_high", "_accuracy", "_fgsm", "_subspace")
 
 
@@ -23,7 +31,8 @@ def read_groups(path: Path, names: Sequence[str]) -> dict[str, Array]:
     """For each group in a file a mask of its examples, bool [n], of those called `names` [n]; in the file's order.
 
     A CSV has the columns example and group, a row for each membership, so that an example can be in several groups. A
-    .npz has the array train_group [n], the name of each example's group; "" is none.
+    .npz has the array train_group [n], the name of each example's group; "" is none. A whole number k there is the
+    group group-k, one below 0 none.
 
     Raises
     ------
@@ -37,8 +46,9 @@ def read_groups(path: Path, names: Sequence[str]) -> dict[str, Array]:
     if wrong:
         _fail(
             path,
-            f"group {wrong[0]!r}: a name has letters, digits, '.', '-' and '_', is none of"
-            f" {', '.join(sorted(RESERVED))}, and does not end with {', '.join(RESERVED_ENDS)}",
+            f"group {wrong[0]!r}: a name begins with a letter, has letters, digits, '.', '-' and '_', is none of"
+            f" {', '.join(sorted(RESERVED | NO_TEXT))}, does not begin with {', '.join(RESERVED_BEGINNINGS)}, and does"
+            f" not end with {', '.join(RESERVED_ENDS)}",
         )
     if not 1 <= len(memberships) <= MOST:
         _fail(path, f"names {len(memberships)} groups; 1 to {MOST} are allowed")
@@ -52,18 +62,23 @@ def _of_csv(path: Path, names: Sequence[str]) -> Mapping[str, Array]:
     """The places of each group's examples."""
     try:
         require_memory("groups.file", str(path), path.stat().st_size)
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(file, strict=True)
+            rows, columns = list(table), list(table.fieldnames or [])
+    except (OSError, ValueError, csv.Error) as error:
         _fail(path, f"must be a readable CSV with the columns example and group: {' '.join(str(error).split())}")
-    if not {"example", "group"} <= set(table.columns):
-        _fail(path, f"must have the columns example and group, has {', '.join(map(str, table.columns))}")
+    if columns.count("example") != 1 or columns.count("group") != 1:
+        _fail(path, f"must have the columns example and group, once each; has {', '.join(map(repr, columns))}")
     place = {name: i for i, name in enumerate(names)}
-    unknown = [example for example in table["example"] if example not in place]
-    if unknown:
-        allowed = f"{names[0]} to {names[-1]}" if names else "none"
-        _fail(path, f"example {unknown[0]!r} is not among the {len(names)} training examples: {allowed}")
-    places = table["example"].map(place).to_numpy()
-    return {str(group): places[rows] for group, rows in table.groupby("group", sort=False).indices.items()}
+    members: dict[str, list[int]] = {}
+    for number, row in enumerate(rows, start=1):
+        if None in row or None in row.values():
+            _fail(path, f"row {number} has more or fewer fields than the {len(columns)} columns")
+        if row["example"] not in place:
+            allowed = f"{names[0]!r} to {names[-1]!r}" if names else "none"
+            _fail(path, f"example {row['example']!r} is not among the {len(names)} training examples: {allowed}")
+        members.setdefault(row["group"], []).append(place[row["example"]])
+    return {group: np.array(places) for group, places in members.items()}
 
 
 def _of_array(path: Path, count: int) -> Mapping[str, Array]:
@@ -78,13 +93,15 @@ def _of_array(path: Path, count: int) -> Mapping[str, Array]:
     if group.shape != (count,) or group.dtype.kind not in "iuU":
         _fail(path, f"train_group is {group.dtype} {group.shape}; must be names or whole numbers of shape ({count},)")
     named = group.astype(str)
+    if group.dtype.kind in "iu":
+        named = np.array([f"group-{k}" if k >= 0 else "" for k in group.tolist()])
     return {str(name): np.flatnonzero(named == name) for name in dict.fromkeys(named.tolist()) if name != ""}
 
 
 def _is_name(group: str) -> bool:
-    fits = re.fullmatch(r"[A-Za-z0-9][\w.-]{0,39}", group) is not None
-    of_tables = group in RESERVED or group.endswith(RESERVED_ENDS) or re.match(r"control_|minus_|class\d+_q", group)
-    return fits and not of_tables
+    fits = re.fullmatch(r"[A-Za-z][\w.-]{0,39}", group, re.ASCII) is not None
+    of_tables = group in RESERVED or group.startswith(RESERVED_BEGINNINGS) or group.endswith(RESERVED_ENDS)
+    return fits and not of_tables and group.lower() not in NO_TEXT and not re.match(r"class\d+_q\d", group)
 
 
 def _fail(path: Path, allowed: str) -> NoReturn:

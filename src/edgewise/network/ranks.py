@@ -117,11 +117,11 @@ def run_in_ranks(work: Callable[[], None], count: int, device: str) -> None:
 
 def _first_to_end(processes: Sequence[BaseProcess]) -> list[int | None]:
     """The exit statuses when the first process has failed, or all have ended; None while one runs."""
-    while True:
+    statuses = [process.exitcode for process in processes]
+    while None in statuses and not any(statuses):
+        wait([process.sentinel for process, status in zip(processes, statuses, strict=True) if status is None])
         statuses = [process.exitcode for process in processes]
-        if any(statuses) or None not in statuses:
-            return statuses
-        wait([process.sentinel for process in processes if process.exitcode is None])
+    return statuses
 
 
 def _end(processes: Sequence[BaseProcess]) -> None:

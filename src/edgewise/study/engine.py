@@ -60,6 +60,9 @@ CONNECT = "10s"
 #: Seconds from one look at whether a running stage is to end, to the next.
 LOOK_EVERY = 1.0
 
+#: How often a stage is asked to end before it is killed.
+PATIENCE = 20
+
 
 class StageFailedError(Exception):
     """A stage did not run to its end; the message is what it and DVC printed."""
@@ -413,11 +416,13 @@ def run_stage(name: str, folder: str, run: str, gpu: str | None) -> float | None
             stdout=output,
             stderr=subprocess.STDOUT,
         )
+        asked = 0
         while process.poll() is None:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(LOOK_EVERY)
             if stop.is_set():
-                _end_commands(process.pid)
+                asked += 1
+                _end_commands(process.pid, kill=asked > PATIENCE)
         output.seek(0)
         printed = output.read()
     if process.returncode != 0:
@@ -425,9 +430,9 @@ def run_stage(name: str, folder: str, run: str, gpu: str | None) -> float | None
     return time.monotonic() - began if f"Running stage '{name}'" in printed else None
 
 
-def _end_commands(dvc: int) -> None:
+def _end_commands(dvc: int, *, kill: bool) -> None:
     """End what a DVC process has started, and not the process itself, which may be writing its lock file."""
     with suppress(psutil.NoSuchProcess):
         for command in psutil.Process(dvc).children(recursive=True):
             with suppress(psutil.NoSuchProcess):
-                command.terminate()
+                command.kill() if kill else command.terminate()

@@ -42,12 +42,13 @@ class Revision:
             If the working directory is in no repository, or the revision is unknown.
         """
         try:
+            if not name:
+                raise EdgewiseError("is empty")
             files = DVCFileSystem(rev=None if name == WORKSPACE else name)
             files.info("/")  # only now does DVC look
-        except (DvcException, SCMError) as error:
-            raise EdgewiseError(
-                f"{name}: cannot be read ({' '.join(str(error).split())}); `dvc exp list` names them"
-            ) from error
+        except (DvcException, SCMError, EdgewiseError, AttributeError) as error:  # the last of what is no commit
+            said = f"{name}: cannot be read ({error}); `dvc exp list` names them"
+            raise EdgewiseError(" ".join(said.split())) from error
         return cls(name, files)
 
     @property
@@ -65,7 +66,7 @@ class Revision:
         """
         try:
             content: bytes = self._files.read_bytes(f"/{path}")
-        except FileNotFoundError as error:
+        except OSError as error:
             raise self._lacks(path) from error
         return content
 
@@ -99,7 +100,7 @@ class Revision:
         """
         try:
             found = self._files.ls(f"/{path}", detail=False)
-        except FileNotFoundError as error:
+        except OSError as error:
             raise self._lacks(path) from error
         names = sorted(str(file).rpartition("/")[2] for file in found)
         return {name: self.read(f"{path}/{name}") for name in names}
