@@ -406,6 +406,11 @@ def test_image_folder_with_an_unreadable_image_is_an_error_that_names_it(image_f
     fails("dataset.root", "1.png", name="image_folder", root=str(tmp_path), classes=("ant", "bee"))
 
 
+def test_image_folder_with_a_fifo_is_an_error_and_not_waited_for(image_folder, tmp_path):
+    os.mkfifo(tmp_path / "train/ant/pipe.png")
+    fails("dataset.root", "pipe.png", "regular file", name="image_folder", root=str(tmp_path), classes=("ant", "bee"))
+
+
 def test_image_folder_with_images_of_two_sizes_is_an_error_that_names_one(image_folder, tmp_path):
     Image.new("RGB", (9, 9)).save(tmp_path / "train" / "ant" / "1.png")
     fails("dataset.root", "one size", "1.png", name="image_folder", root=str(tmp_path), classes=("ant", "bee"))
