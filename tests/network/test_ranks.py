@@ -83,7 +83,7 @@ def die(number: int, how: int) -> None:
     torch.distributed.barrier()
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM, signal.SIGINT])
 def test_a_rank_that_dies_ends_all_with_one_line(how):
     with pytest.raises(EdgewiseError) as error:
         run_in_ranks(partial(die, 1, how), 3, "cpu")

@@ -95,7 +95,10 @@ def run_in_ranks(work: Callable[[], None], count: int, device: str) -> None:
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as meeting:
         arguments = (work, count, device, Path(meeting))
+        # The Ctrl-C of a terminal goes to all processes. It is for this one, which ends the others.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         ranks = start_processes(_as_rank, arguments, nprocs=count, join=False, start_method="spawn")
+        signal.signal(signal.SIGINT, handler)
         try:
             statuses = _first_to_end(ranks.processes)
             while not ranks.join():
@@ -139,8 +142,8 @@ def _error_of(number: int | str) -> str:
 
 
 def _as_rank(number: int, work: Callable[[], None], count: int, device: str, meeting: Path) -> None:
-    # The kernel sends it if the process that started this one is killed; a shell's background jobs do not heed it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # The kernel sends it if the process that started this one is killed.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if number > 0:  # one bar of progress is enough
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     try:
