@@ -147,11 +147,13 @@ def _as_left(files: Revision, stage: str, output: Output) -> dict[str, bytes]:
     """
     if output.md5.endswith(".dir"):
         found = {f"{output.path}/{name}": content for name, content in files.read_folder(output.path).items()}
-        listed = [{"md5": _md5(found[path]), "relpath": path.removeprefix(f"{output.path}/")} for path in sorted(found)]
-        md5 = f"{_md5(json.dumps(listed).encode())}.dir"  # as DVC has it
+        listed = [
+            {"md5": md5_of(found[path]), "relpath": path.removeprefix(f"{output.path}/")} for path in sorted(found)
+        ]
+        md5 = f"{md5_of(json.dumps(listed).encode())}.dir"  # as DVC has it
     else:
         found = {output.path: files.read(output.path)}
-        md5 = _md5(found[output.path])
+        md5 = md5_of(found[output.path])
     if md5 != output.md5:
         raise EdgewiseError(
             f"{files.name}: {output.path} is not what the stage {stage} left (by {LOCK}); `dvc repro` makes it again"
@@ -159,7 +161,8 @@ def _as_left(files: Revision, stage: str, output: Output) -> dict[str, bytes]:
     return found
 
 
-def _md5(content: bytes) -> str:
+def md5_of(content: bytes) -> str:
+    """The MD5 of a file, by which DVC knows it."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 

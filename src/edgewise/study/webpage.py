@@ -5,7 +5,6 @@ The page holds the tables of the runs as they are; Vega-Lite, which is in the pa
 
 import base64
 import csv
-import hashlib
 import io
 import json
 import platform
@@ -22,7 +21,7 @@ from edgewise.study.catalogue import FIGURES, Figure, keys_of
 from edgewise.study.claims_table import JudgedClaim
 from edgewise.study.findings import GAINS, sentences
 from edgewise.study.panels import SHAPES, Key, Panel, Spec, Tables
-from edgewise.study.reported import TABLES, Run
+from edgewise.study.reported import TABLES, Run, md5_of
 
 #: What the page names the versions of.
 PACKAGES = ("edgewise", "torch", "numpy", "scipy", "pandas", "dvc", "vl-convert-python")
@@ -271,7 +270,6 @@ def _sources(runs: Sequence[Run], views: Sequence[Mapping[str, Any]]) -> list[di
         run = runs[view["run"]]
         for table in view["tables"]:
             path = f"{TABLES}/{table}.csv"
-            digest = hashlib.md5(run.tables[table].encode(), usedforsecurity=False).hexdigest()
             found.append(
                 {
                     "index": view["run"],
@@ -279,7 +277,7 @@ def _sources(runs: Sequence[Run], views: Sequence[Mapping[str, Any]]) -> list[di
                     "table": table,
                     "path": path,
                     "command": f"dvc repro {run.stage_of(path)}",
-                    "md5": digest,
+                    "md5": md5_of(run.tables[table].encode()),
                 }
             )
     return found
