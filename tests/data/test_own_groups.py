@@ -1,14 +1,13 @@
 """Groups of natural training images: those of a file, and label noise."""
 
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
+import dictionary
 from edgewise.data.examples import Dataset
 from edgewise.data.groups import GROUPS, NATURAL, Prototypes, choose_prototypes, grouped_data, with_noise
 from edgewise.data.memberships import read_groups
@@ -91,22 +90,22 @@ def test_what_would_hang_or_fill_the_memory_is_an_error(tmp_path, monkeypatch):
         fails(file, "of memory or more")
 
 
-def names_that_collide(repository: Path) -> set[str]:
+def names_that_collide() -> set[str]:
     """Names of groups with which a column that has a group's name in it would be another column of its table."""
-    content = yaml.safe_load((repository / "docs/generators/dictionary.yaml").read_text())
+    names = dictionary.content()["names"]
 
     def spelt_out(template: str) -> list[str]:
         """With every name in it, but for those of groups: {}."""
-        found = re.search(r"<(\w+)>", template)
+        found = dictionary.NAME.search(template)
         if not found:
             return [template]
         own = found[1] in ("group", "tracked", "set", "measured")
-        values = ["{}"] if own else content["names"][found[1]].get("values", ["7"])
+        values = ["{}"] if own else names[found[1]].get("values", ["7"])
         return [one for value in values for one in spelt_out(template.replace(found[0], value, 1))]
 
     collide = set()
-    for file in content["files"].values():
-        columns = [one for key in file.get("keys", {}) for one in spelt_out(str(key)) if "." not in one]
+    for file in dictionary.files():
+        columns = [one for entry in file.entries for one in spelt_out(entry.name) if "." not in one]
         for begin, end in (one.split("{}") for one in columns if one.count("{}") == 1):
             for other in columns:
                 inner = other.removeprefix(begin).removesuffix(end)
@@ -115,8 +114,8 @@ def names_that_collide(repository: Path) -> set[str]:
     return collide
 
 
-def test_no_name_of_a_group_makes_a_column_that_there_is(tmp_path, repository):
-    collide = names_that_collide(repository)
+def test_no_name_of_a_group_makes_a_column_that_there_is(tmp_path):
+    collide = names_that_collide()
     assert {"step", "quantile", "over_step_x", "exit_x", "x_fgsm", "inlier"} <= collide
     for name in collide:
         fails(csv(tmp_path, f"a.png,{name}"), f"group {name!r}")

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,13 @@ def up_to_base(folder: Path, text: str) -> Params:
             prototypes.main(params, seed=seed)
             base.main(params, seed=seed)
     return params
+
+
+def in_a_copy(run: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """Go to a copy of a run's folder, to work in; the run's parameters."""
+    shutil.copytree(run, folder, dirs_exist_ok=True)
+    monkeypatch.chdir(folder)
+    return parse_params((folder / "params.yaml").read_text())
 
 
 def checkpoints_of(run: str, folder: Path = Path()) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from small import SEED, Killed, configuration, evaluations, onset_of, records_of, up_to_base
+from small import SEED, Killed, configuration, evaluations, in_a_copy, onset_of, records_of, up_to_base
 
 import branch
 import counterfactual
@@ -17,7 +17,7 @@ import prediction
 import runs
 import verification
 from edgewise.data.groups import GROUPS
-from edgewise.params import Params, parse_params
+from edgewise.params import Params
 from experiment import Experiment
 
 STEPS, EXIT = 30, 0.25
@@ -39,9 +39,7 @@ def at_onset(tmp_path_factory) -> Path:
 @pytest.fixture
 def params(at_onset, tmp_path, monkeypatch) -> Params:
     """The parameters, in a copy of the run to work in."""
-    shutil.copytree(at_onset, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return parse_params((tmp_path / "params.yaml").read_text())
+    return in_a_copy(at_onset, tmp_path, monkeypatch)
 
 
 def steps_of(run: str) -> bytes:

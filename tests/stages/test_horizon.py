@@ -14,6 +14,7 @@ from small import (
     configuration,
     evaluations,
     files_under,
+    in_a_copy,
     onset_of,
     published,
     records_of,
@@ -22,7 +23,7 @@ from small import (
 )
 
 import branch
-from edgewise.params import Params, parse_params
+from edgewise.params import Params
 from edgewise.states.branches import kept_steps, legs, length, measured_steps
 from edgewise.states.trajectory import manifest_of
 
@@ -45,9 +46,7 @@ def onset(request, tmp_path_factory) -> Path:
 @pytest.fixture
 def at_onset(onset, tmp_path, monkeypatch) -> Params:
     """The parameters, in a copy of the run up to onset to work in."""
-    shutil.copytree(onset, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return parse_params((tmp_path / "params.yaml").read_text())
+    return in_a_copy(onset, tmp_path, monkeypatch)
 
 
 only_gd = pytest.mark.parametrize("onset", ["gd"], indirect=True)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import tiny
-from small import SEED, checkpoints_of, configuration, onset_of, records_of, up_to_base, with_branch
+from small import SEED, checkpoints_of, configuration, in_a_copy, onset_of, records_of, up_to_base, with_branch
 
 import branch
 import control
@@ -41,9 +41,7 @@ def onset(tmp_path_factory) -> Path:
 @pytest.fixture
 def params(onset, tmp_path, monkeypatch) -> Params:
     """The parameters, in a copy of the run up to onset to work in."""
-    shutil.copytree(onset, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return parse_params((tmp_path / "params.yaml").read_text())
+    return in_a_copy(onset, tmp_path, monkeypatch)
 
 
 # The control

@@ -15,6 +15,7 @@ from small import (
     configuration,
     evaluations,
     files_under,
+    in_a_copy,
     onset_of,
     published,
     records_of,
@@ -30,7 +31,7 @@ import runs
 import summary
 import verification
 from edgewise.errors import EdgewiseError
-from edgewise.params import Params, parse_params
+from edgewise.params import Params
 
 BRANCHES, ENTER_STEP = ("baseline", "exit", "enter"), 10
 
@@ -48,9 +49,7 @@ def both(tmp_path_factory) -> tuple[Path, Path]:
 @pytest.fixture
 def params(both, tmp_path, monkeypatch) -> Params:
     """The parameters, in a copy of the run that keeps what was measured."""
-    shutil.copytree(both[1], tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return parse_params(Path("params.yaml").read_text())
+    return in_a_copy(both[1], tmp_path, monkeypatch)
 
 
 def test_all_that_is_left_for_people_is_the_same(both):
