@@ -4,7 +4,6 @@ A source knows labels and class names, and gives images on demand; choosing the 
 images is the same for every source. Which n of the training images a seed trains on is chosen later (`data.groups`).
 """
 
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgewise.data.examples import Dataset
-from edgewise.data.files import UNREADABLE_NPZ, Array, require_memory
+from edgewise.data.files import Array, read_npz, require_memory
 from edgewise.data.memberships import read_groups
 from edgewise.errors import ParameterError
 from edgewise.params import DatasetParams, GroupParams
@@ -225,16 +224,7 @@ def _npz(root: Path) -> Source:
     Numbers of type uint8 are scaled to 0..1.
     """
     names = ("train_x", "train_y", "test_x", "test_y")
-    try:
-        if not root.is_file():
-            raise FileNotFoundError("there is no such file")
-        with zipfile.ZipFile(root) as archive:
-            require_memory("dataset.root", str(root), sum(member.file_size for member in archive.infolist()))
-        with np.load(root, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in names}
-    except UNREADABLE_NPZ as error:
-        allowed = f"must be a readable .npz file with the arrays {', '.join(names)}: {error}"
-        raise ParameterError("dataset.root", str(root), allowed) from error
+    arrays = dict(zip(names, read_npz("dataset.root", root, names), strict=True))
     images = []
     for split in ("train", "test"):
         x, y = arrays[f"{split}_x"], arrays[f"{split}_y"]

@@ -93,6 +93,26 @@ def require_memory(name: str, value: object, needed: int) -> None:
         )
 
 
+def read_npz(parameter: str, path: Path, names: Sequence[str]) -> list[Array]:
+    """The arrays of these names in an .npz of the user's, which a parameter names.
+
+    Raises
+    ------
+    ParameterError
+        Names the parameter, if that is no such file, lacks one of them, or would not fit into memory.
+    """
+    try:
+        if not path.is_file():
+            raise FileNotFoundError("there is no such file")
+        with zipfile.ZipFile(path) as archive:
+            require_memory(parameter, str(path), sum(member.file_size for member in archive.infolist()))
+        with np.load(path, allow_pickle=False) as file:
+            return [file[name] for name in names]
+    except UNREADABLE_NPZ as error:
+        allowed = f"must be a readable .npz file with the array{'s' * (len(names) > 1)} {', '.join(names)}: {error}"
+        raise ParameterError(parameter, str(path), allowed) from error
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, whoever else writes it at the same time.
 

@@ -2,14 +2,13 @@
 
 import csv
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
-from edgewise.data.files import UNREADABLE_NPZ, Array, require_memory
+from edgewise.data.files import Array, read_npz, require_memory
 from edgewise.errors import ParameterError
 
 MOST = 50
@@ -83,19 +82,12 @@ def _of_csv(path: Path, names: Sequence[str]) -> Mapping[str, Array]:
 
 def _of_array(path: Path, count: int) -> Mapping[str, Array]:
     """The places of each group's examples."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            require_memory("groups.file", str(path), sum(member.file_size for member in archive.infolist()))
-        with np.load(path, allow_pickle=False) as file:
-            group = file["train_group"]
-    except UNREADABLE_NPZ as error:
-        _fail(path, f"must be a readable .npz file with the array train_group: {error}")
+    (group,) = read_npz("groups.file", path, ["train_group"])
     if group.shape != (count,) or group.dtype.kind not in "iuU":
         _fail(path, f"train_group is {group.dtype} {group.shape}; must be names or whole numbers of shape ({count},)")
-    named = group.astype(str)
-    if group.dtype.kind in "iu":
-        named = np.array([f"group-{k}" if k >= 0 else "" for k in group.tolist()])
-    return {str(name): np.flatnonzero(named == name) for name in dict.fromkeys(named.tolist()) if name != ""}
+    numbered = group.dtype.kind in "iu"
+    named = [f"group-{k}" if k >= 0 else "" for k in group.tolist()] if numbered else group.tolist()
+    return {name: np.flatnonzero(np.array(named) == name) for name in dict.fromkeys(named) if name}
 
 
 def _is_name(group: str) -> bool:
