@@ -1,8 +1,9 @@
 """The largest eigenvalues of a symmetric operator and their eigenvectors, started from the preceding measurement.
 
-The method is Rayleigh-Ritz: diagonalise the operator on an orthonormal basis, extend the basis by the residuals of the
-wanted Ritz pairs, and repeat until these are small. For a single pair this is the Lanczos method with restarts, since
-the residual is the next Krylov vector. Solving for a block of pairs also finds eigenvalues that are equal or nearly so.
+The method is Rayleigh-Ritz: diagonalise the operator on an orthonormal basis, extend the basis by the largest residual
+of the wanted Ritz pairs, and repeat until all are small. For a single pair this is the Lanczos method with restarts,
+since the residual is the next Krylov vector. A solve for several pairs starts from a block of vectors, and so it also
+finds eigenvalues that are equal or nearly so.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,10 @@ from edgewise.network.objective import Objective
 #: Ritz vectors that are kept beyond the wanted ones (guard vectors). If two eigenvalues cross between measurements, the
 #: eigenvector of the new largest is then in the subspace that the next solve starts from.
 GUARD = 2
+
+#: Vectors that a solve starts from, at most. The Krylov space of one vector holds all pairs of distinct eigenvalues, at
+#: fewer products than those of many; eigenvalues that are equal need as many vectors as they are.
+BLOCK = 3
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,8 @@ def top_eigenpairs(
     product : v [P] -> A v [P]
     like : [P], a tensor of the size, type and device of v
     k : at most P pairs are returned
-    start : [m, P], the `subspace` of an earlier solve of a similar operator; it is completed by random vectors, drawn
-        from a fixed seed
+    start : [m, P], the `subspace` of an earlier solve of a similar operator, or else random vectors: the solve starts
+        from mixtures of them, so that it improves the guard vectors as it does the wanted ones
 
     Raises
     ------
@@ -96,10 +101,14 @@ def top_eigenpairs(
         images[used] = product(basis[used])
         used, spent = used + 1, spent + 1
 
-    for vector in [] if start is None else start[:carried]:
-        extend(vector.to(like))
-    while used < carried:
-        extend(random_vector())
+    block = min(wanted, BLOCK)
+    if start is None:
+        mixtures = torch.stack([random_vector() for _ in range(block)])
+    else:
+        weights = torch.randn(block, len(start), generator=generator, dtype=torch.float64)
+        mixtures = weights.to(like) @ start.to(like)
+    for vector in mixtures:
+        extend(vector)
 
     while True:
         projected = basis[:used] @ images[:used].T
@@ -111,20 +120,17 @@ def top_eigenpairs(
         vectors = rotation[:carried] @ basis[:used]
         residual_vectors = rotation[:wanted] @ images[:used] - values[:wanted, None] * vectors[:wanted]
         residuals = residual_vectors.norm(dim=1) / values[:wanted].abs().clamp_min(torch.finfo(like.dtype).tiny)
-        if bool((residuals <= tolerance).all()) or used == size:
+        if used >= carried and (bool((residuals <= tolerance).all()) or used == size):
             return Eigenpairs(values[:wanted], vectors[:wanted], residuals, vectors, spent)
         if spent >= max_products:
             raise EdgewiseError(
                 f"hessian.tolerance: was {tolerance:g}; after {spent} Hessian-vector products the relative residual is"
                 f" {residuals.max().item():.1e}: allow a larger one, or use compute.dtype float64"
             )
-        unconverged = residual_vectors[residuals > tolerance]
-        if used + len(unconverged) > capacity:  # restart from the leading Ritz vectors
-            kept = max(carried, capacity // 2)
-            basis[:kept], images[:kept] = rotation[:kept] @ basis[:used], rotation[:kept] @ images[:used]
-            used = kept
-        for residual_vector in unconverged:
-            extend(residual_vector)
+        if used == capacity:  # restart from the leading Ritz vectors
+            used = max(carried, capacity // 2)
+            basis[:used], images[:used] = rotation[:used] @ basis, rotation[:used] @ images
+        extend(residual_vectors[residuals.argmax()])
 
 
 class EigenTracker:
