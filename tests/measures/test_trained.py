@@ -64,3 +64,19 @@ def test_a_mean_loss_and_an_empty_group_are_an_error(model, data):
         edgewise.measure(model, nn.CrossEntropyLoss(), data, GROUPS)
     with pytest.raises(EdgewiseError, match="'none' has no examples"):
         edgewise.measure(model, "ce", data, {"none": torch.zeros(12, dtype=torch.bool)})
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        (torch.tensor([3, 12]), r"indices 3 to 12; must be 0 to 11"),
+        (torch.tensor([-1, 3]), r"indices -1 to 3; must be 0 to 11"),
+        (torch.ones(11, dtype=torch.bool), r"mask of shape \(11,\); must be \(12,\)"),
+        (torch.tensor([0.0, 1.0]), "whole numbers"),
+        (torch.tensor([[0, 1]]), "whole numbers"),
+        (torch.tensor([], dtype=torch.int64), "has no examples"),
+    ],
+)
+def test_members_that_are_not_of_the_data_are_an_error_that_names_the_group(model, data, members, said):
+    with pytest.raises(EdgewiseError, match=f"^groups: 'odd' .*{said}"):
+        edgewise.measure(model, "mse", data, {"odd": members})

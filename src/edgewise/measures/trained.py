@@ -52,7 +52,8 @@ def measure(
     Raises
     ------
     EdgewiseError
-        If the loss is not one an example, a group is empty, or the eigenpair is not found.
+        If the loss is not one an example, a group is empty or names an example that there is not, or the eigenpair is
+        not found.
 
     Examples
     --------
@@ -76,9 +77,7 @@ def measure(
         pairs = EigenTracker(objective, tolerance=tolerance).measure(theta)
         rows = {}
         for name, members in groups.items():
-            group = objective.subset(torch.as_tensor(members))
-            if len(group) == 0:
-                raise EdgewiseError(f"groups: {name!r} has no examples")
+            group = objective.subset(_checked(name, torch.as_tensor(members), len(objective)))
             found = group.evaluate(theta)
             rows[name] = {
                 "examples": len(group),
@@ -92,3 +91,26 @@ def measure(
         model.train(was_training)
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("group")
     return Measured(pairs.values[0].item(), pairs.vectors[0], table)  # noqa: PD011
+
+
+def _checked(name: str, members: Tensor, count: int) -> Tensor:
+    """The members of a group, if they are a mask of `count` examples or indices of some of them.
+
+    Raises
+    ------
+    EdgewiseError
+        Names the group, if they are not.
+    """
+    if members.numel() == 0 or (members.dtype == torch.bool and not members.any()):
+        raise EdgewiseError(f"groups: {name!r} has no examples")
+    if members.dtype == torch.bool:
+        if members.shape != (count,):
+            raise EdgewiseError(f"groups: {name!r} is a mask of shape {tuple(members.shape)}; must be ({count},)")
+    elif members.ndim != 1 or members.is_floating_point() or members.is_complex():
+        kind = f"{members.dtype} of shape {tuple(members.shape)}"
+        raise EdgewiseError(f"groups: {name!r} is {kind}; must be a mask, or a vector of whole numbers")
+    elif members.min() < 0 or members.max() >= count:
+        raise EdgewiseError(
+            f"groups: {name!r} has indices {int(members.min())} to {int(members.max())}; must be 0 to {count - 1}"
+        )
+    return members
