@@ -281,14 +281,21 @@ def test_a_class_without_images_is_an_error(tmp_path, arrays, split, words):
     fails("dataset.classes", "class 1", words, name="npz", root=save(tmp_path / "a.npz", arrays), classes=(0, 1))
 
 
+def test_examples_of_one_value_are_an_error(tmp_path, arrays):
+    arrays |= {name: arrays[name].reshape(len(arrays[name]), -1)[:, :1] for name in ("train_x", "test_x")}
+    fails("dataset.root", "one value", name="npz", root=save(tmp_path / "a.npz", arrays), classes=(0, 1))
+
+
 def test_a_constant_channel_is_an_error(tmp_path, arrays):
     arrays["train_x"][:] = 1
     fails("dataset.root", "constant", name="npz", root=save(tmp_path / "a.npz", arrays), classes=(0, 1))
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e200])
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_values_that_are_not_finite_are_an_error(tmp_path, arrays, value, split):
+@pytest.mark.filterwarnings("error")
+def test_values_that_are_not_finite_in_single_precision_are_an_error(tmp_path, arrays, value, split):
+    arrays[f"{split}_x"] = arrays[f"{split}_x"].astype(np.float64)
     arrays[f"{split}_x"][np.flatnonzero(arrays[f"{split}_y"] == 0)[0]] = value
     fails("dataset.root", "not finite", name="npz", root=save(tmp_path / "a.npz", arrays), classes=(0, 1))
 

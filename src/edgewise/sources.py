@@ -61,11 +61,14 @@ def load_dataset(params: DatasetParams, groups: GroupParams | None = None) -> Da
             if len(members) == 0:
                 raise ParameterError("dataset.classes", params.classes, f"class {label!r} has no {split} images")
 
-    train_x = source.train_images(np.concatenate(train)).astype(np.float32)
-    test_x = source.test_images(np.concatenate(test)).astype(np.float32)
+    with np.errstate(over="ignore"):  # numbers too large for float32 are infinite, and refused below
+        train_x = source.train_images(np.concatenate(train)).astype(np.float32)
+        test_x = source.test_images(np.concatenate(test)).astype(np.float32)
     if train_x.shape[1:] != test_x.shape[1:]:
         shapes = f"training images are {train_x.shape[1:]} and test images {test_x.shape[1:]}; must be equal"
         raise ParameterError("dataset.root", params.root, shapes)
+    if train_x[0].size < 2:
+        raise ParameterError("dataset.root", params.root, "has examples of one value; must be of at least two")
     if not (np.isfinite(train_x).all() and np.isfinite(test_x).all()):
         raise ParameterError("dataset.root", params.root, "holds values that are not finite numbers")
     mean, std = _channel_statistics(train_x, params)
