@@ -43,6 +43,7 @@ from edgewise.inference.metrics import (
     selectivity_metrics,
     shared_in_words,
 )
+from edgewise.inference.onset import caveats
 from edgewise.inference.positions import geometry_tables
 from edgewise.inference.predictions import prediction_tables, theory_metrics
 from edgewise.inference.records import LeftOut, SeedRecords, Setting, Way, over_iterates, require_steps
@@ -68,7 +69,7 @@ def main(params: Params) -> None:
         np.concatenate([getattr(d, f"control_{direction}").distance for d in data.values()]) for direction in DIRECTIONS
     ]
     metrics: dict[str, Any] = {
-        "claims": {"claims": claims},
+        "claims": {"claims": claims, "caveats": caveats(seeds)},
         "control": control_metrics(seeds, *distances),
         "edge": edge_metrics(seeds) | {"sweep": sweep_metrics(sweep)},
         "groups": group_metrics(seeds, prototypes, data),
@@ -80,14 +81,14 @@ def main(params: Params) -> None:
     metrics["summary"] = headline(metrics)
     for name, content in metrics.items():
         write_json(METRICS / f"{name}.json", content)
-    counted = in_short(claims)
-    (METRICS / "claims.md").write_text(as_markdown(claims, len(seeds), shared_in_words(metrics["groups"])))
+    found = in_short(claims, metrics["claims"]["caveats"])
+    (METRICS / "claims.md").write_text(as_markdown(claims, found, len(seeds), shared_in_words(metrics["groups"])))
     tables = {"groups": group_table(metrics["groups"])}
     tables |= geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds) | prediction_tables(seeds)
     tables |= dose_tables(seeds) | counterfactual_tables(seeds) | sweep_tables(sweep)
     for name, table in tables.items():
         write_table(TABLES / f"{name}.csv", table)
-    print(f"{METRICS / 'claims.md'}: {counted}")
+    print(f"{METRICS / 'claims.md'}: {found}")
 
 
 class VerifiedBranch(BaseModel, strict=True):

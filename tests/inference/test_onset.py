@@ -1,9 +1,12 @@
 """When a seed reached the edge, on records written by hand."""
 
+import math
+from dataclasses import replace
+
 import pytest
 from synthetic import STEPS, T_STAR, THRESHOLD, records
 
-from edgewise.inference.onset import late_ratio, onset, second_onset
+from edgewise.inference.onset import caveats, late_ratio, onset, second_onset
 
 
 def test_onset_by_secant_sharpness_is_where_the_base_run_ends():
@@ -33,3 +36,33 @@ def test_the_late_ratio_is_that_of_the_later_half_of_the_baseline():
     one = records(at_onset=40.0, later=23.0)
     assert late_ratio(one, "sharpness") == pytest.approx((23 + 19) / 2 / THRESHOLD)
     assert late_ratio(one, "secant") == pytest.approx(1)
+
+
+def below_the_edge(ratio: float):
+    """A seed whose secant sharpness is at this ratio of the threshold, all along its baseline."""
+    one = records(exit_threshold=1000.0)
+    baseline = one.steps["baseline"].assign(secant_sharpness=ratio * THRESHOLD)
+    return replace(one, steps={**one.steps, "baseline": baseline})
+
+
+def test_a_run_at_the_edge_whose_exit_branch_is_below_its_own_has_no_caveat():
+    assert caveats({0: below_the_edge(1.0), 1: below_the_edge(0.91), 2: below_the_edge(1.09)}) == []
+
+
+def test_seeds_whose_baseline_is_not_at_the_edge_are_named():
+    (said,) = caveats({0: below_the_edge(0.62), 1: below_the_edge(1.0), 4: below_the_edge(1.2)})
+    assert said.startswith(
+        "in seeds 0 and 4 the baseline is not at the edge: late in it κ is 0.62, 1.20 of the threshold"
+    )
+    (said,) = caveats({0: below_the_edge(0.5), 1: below_the_edge(math.nan)})
+    assert said.startswith("in every seed the baseline is not at the edge")
+
+
+def test_what_is_compared_with_the_threshold_is_what_the_rule_looks_at():
+    (said,) = caveats({0: records(at_onset=40.0, later=15.0, rule="sharpness")})
+    assert "λ₁ is 0.85 of the threshold" in said
+
+
+def test_an_exit_branch_at_an_edge_of_its_own_is_named():
+    (said,) = caveats({0: records(), 1: below_the_edge(1.0)})
+    assert said.startswith(f"in seed 0 the exit branch reaches an edge of its own (t** at step {T_STAR + 10 * STEPS})")

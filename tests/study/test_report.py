@@ -19,6 +19,7 @@ from made_up import made_up_tables
 from edgewise.errors import EdgewiseError
 from edgewise.plotting import FIGURES as PRINTED
 from edgewise.study.catalogue import FIGURES, keys_of
+from edgewise.study.claims_table import ClaimsFile
 from edgewise.study.reported import Run
 from edgewise.study.revisions import WORKSPACE
 from edgewise.study.webpage import page
@@ -193,10 +194,16 @@ def test_text_of_a_run_is_escaped(run):
 
 
 def test_runs_stand_side_by_side_with_what_differs_first(run):
-    other = replace(run, name="far", params={**run.params, "alpha": 10.0}, claims=run.claims[1:])
+    other = replace(
+        run,
+        name="far",
+        params={**run.params, "alpha": 10.0},
+        judged=ClaimsFile(claims=run.judged.claims[1:], caveats=["it <rains>"]),
+    )
     made = page([run, other], "two runs")
     names = re.findall(r'<tr(?: class="differs")?><th scope="row">([\w.]+)</th>', made[made.index('id="parameters"') :])
     assert names[0] == "alpha"
+    assert "<strong>But</strong> far: it &lt;rains&gt;." in made
     assert set(names) == set(run.params)
     first = made[made.index("<tbody>") : made.index("</tr>", made.index("<tbody>"))]
     assert first.count("data-run") == 2
@@ -242,7 +249,7 @@ def refusal() -> str:
 @pytest.mark.parametrize("path", RESULTS)
 def test_a_result_that_is_not_as_the_run_left_it_is_one_line(copied, path):
     content = (copied / path).read_bytes()
-    assert Run.read(WORKSPACE).claims
+    assert Run.read(WORKSPACE).judged.claims
     for harmed in (content[:-9], content.replace(b"7", b"1", 1), b""):
         (copied / path).write_bytes(harmed)
         assert RESULTS[path] in refusal()

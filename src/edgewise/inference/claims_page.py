@@ -18,11 +18,11 @@ verdict; where that is another, what is said of the gain is true of its window a
 Fisher's scale."""
 
 
-def as_markdown(rows: Sequence[Mapping[str, Any]], seeds: int, note: str = "") -> str:
+def as_markdown(rows: Sequence[Mapping[str, Any]], headline: str, seeds: int, note: str = "") -> str:
     """The claims as a Markdown table, under a headline and over what its columns mean (metrics/claims.md)."""
     over = f"{seeds} seed{'s' if seeds != 1 else ''}"
     lines = [
-        in_short(rows),
+        headline,
         "",
         f"| figure | claim | paper | here, {over} | interval | p | verdict | after Holm | in the transient |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -53,8 +53,8 @@ def _transient_in_words(row: Mapping[str, Any]) -> str:
     return f"{flag}{row['transient']['statistic']:.3g}, {row['transient']['verdict']}"
 
 
-def in_short(rows: Sequence[Mapping[str, Any]]) -> str:
-    """How many claims there are of each verdict, each by itself and after the correction.
+def in_short(rows: Sequence[Mapping[str, Any]], caveats: Sequence[str] = ()) -> str:
+    """How many claims there are of each verdict, each by itself and after the correction, and what takes from them.
 
     Examples
     --------
@@ -67,4 +67,5 @@ def in_short(rows: Sequence[Mapping[str, Any]]) -> str:
         holding, failing, undecided = (verdicts.count(verdict) for verdict in get_args(Verdict))
         return f"{holding} hold, {failing} fail, {undecided} undecided"
 
-    return f"{len(rows)} claims: {counted('verdict')}; after Holm's correction {counted('verdict_holm')}"
+    counts = f"{len(rows)} claims: {counted('verdict')}; after Holm's correction {counted('verdict_holm')}"
+    return ". But ".join([counts, *caveats])

@@ -1,10 +1,17 @@
 """When a seed reached the edge, by either rule, and whether it stayed there."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from edgewise.dynamics.edge import RULE_COLUMN, Rule, first_crossing
-from edgewise.inference.records import SeedRecords
+from edgewise.inference.records import SeedRecords, Seeds
 from edgewise.inference.tables import as_if_regular, second_half
+
+#: How far from the threshold, relative to it, what the rule looks at may be late in a baseline that is at the edge.
+EDGE_MARGIN = 0.1
+
+SYMBOLS: Mapping[Rule, str] = {"secant": "κ", "sharpness": "λ₁"}
 
 
 def onset(records: SeedRecords, rule: Rule) -> int | None:
@@ -25,6 +32,39 @@ def late_ratio(records: SeedRecords, rule: Rule) -> float:
     """The mean of what a rule compares with the threshold, relative to it, over the later half of the baseline."""
     late = second_half(as_if_regular(_measured(records, rule, "baseline")))
     return float(late[RULE_COLUMN[rule]].mean() / records.setting.threshold)
+
+
+def caveats(seeds: Seeds) -> list[str]:
+    """What takes from every verdict: a baseline that is not at the edge, an exit branch that is at one of its own."""
+    found = []
+    rule = next(iter(seeds.values())).setting.rule
+    ratios = {seed: late_ratio(records, rule) for seed, records in seeds.items()}
+    off = {seed: ratio for seed, ratio in ratios.items() if not abs(ratio - 1) <= EDGE_MARGIN}
+    if off:
+        found.append(
+            f"{_which(off, seeds)} the baseline is not at the edge: late in it {SYMBOLS[rule]} is"
+            f" {', '.join(f'{ratio:.2f}' for ratio in off.values())} of the threshold, which is not within"
+            f" {100 * EDGE_MARGIN:.0f} % of it"
+        )
+    second = {seed: step for seed, records in seeds.items() if (step := second_onset(records)) is not None}
+    if second:
+        found.append(
+            f"{_which(second, seeds)} the exit branch reaches an edge of its own (t** at step"
+            f" {', '.join(map(str, second.values()))}): later gains compare two edges"
+        )
+    return found
+
+
+def _which(some: Mapping[int, object], seeds: Seeds) -> str:
+    """Those seeds, in words.
+
+    >>> _which({0: 1.0, 2: 1.0}, dict.fromkeys(range(3))), _which({0: 1.0}, {0: None})
+    ('in seeds 0 and 2', 'in every seed')
+    """
+    if len(some) == len(seeds):
+        return "in every seed"
+    *first, last = map(str, some)
+    return f"in seeds {', '.join(first)} and {last}" if first else f"in seed {last}"
 
 
 def _measured(records: SeedRecords, rule: Rule, run: str) -> pd.DataFrame:

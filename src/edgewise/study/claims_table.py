@@ -35,9 +35,10 @@ class JudgedClaim(BaseModel):
 
 
 class ClaimsFile(BaseModel):
-    """What metrics/claims.json holds."""
+    """What metrics/claims.json holds; `caveats`, which take from every verdict, are not in files of older versions."""
 
     claims: list[JudgedClaim]
+    caveats: list[str] = []
 
 
 def add_command(commands: "Commands") -> None:
@@ -59,17 +60,16 @@ def add_command(commands: "Commands") -> None:
 def table_of_revisions(revisions: Sequence[str]) -> str:
     """The claims of these revisions of the repository around the working directory, as a Markdown table.
 
+    Under it stands, for each revision, what takes from its verdicts.
+
     Raises
     ------
     EdgewiseError
         If a revision is unknown, or its metrics/claims.json is missing or damaged.
     """
-    return as_table({revision: read_claims(revision) for revision in revisions})
-
-
-def read_claims(revision: str) -> list[JudgedClaim]:
-    """The claims of one revision of the repository around the working directory; raises as `Revision` does."""
-    return Revision.open(revision).read_as(CLAIMS_FILE, ClaimsFile).claims
+    found = {revision: Revision.open(revision).read_as(CLAIMS_FILE, ClaimsFile) for revision in revisions}
+    caveats = [f"{revision}: {caveat}." for revision, file in found.items() for caveat in file.caveats]
+    return "\n\n".join([as_table({revision: file.claims for revision, file in found.items()}), *caveats])
 
 
 def as_table(experiments: Mapping[str, Sequence[JudgedClaim]]) -> str:

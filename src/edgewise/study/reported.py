@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from edgewise.errors import EdgewiseError
 from edgewise.params import load_yaml
 from edgewise.study.catalogue import Figure
-from edgewise.study.claims_table import CLAIMS_FILE, ClaimsFile, JudgedClaim
+from edgewise.study.claims_table import CLAIMS_FILE, ClaimsFile
 from edgewise.study.panels import Tables
 from edgewise.study.revisions import LOCK, PARAMS, Revision
 
@@ -56,7 +56,7 @@ class Run:
     command : makes the run
     commit : hash of its commit, empty for the working tree
     params : params.yaml, flat
-    claims : metrics/claims.json
+    judged : metrics/claims.json
     metrics : the files of metrics/, by their names without .json
     tables : the content of plots/tables, by their names without .csv
     images : the content of plots/figures, by their names without .png
@@ -69,7 +69,7 @@ class Run:
     command: str
     commit: str
     params: Mapping[str, Any]
-    claims: Sequence[JudgedClaim]
+    judged: ClaimsFile
     metrics: Mapping[str, Any]
     tables: Mapping[str, str]
     images: Mapping[str, bytes]
@@ -102,7 +102,7 @@ class Run:
             command=f"git checkout {files.commit[:10]} && dvc repro" if files.commit else "dvc repro",
             commit=files.commit,
             params=flat(load_yaml(files.read(PARAMS))),
-            claims=files.read_as(CLAIMS_FILE, ClaimsFile).claims,
+            judged=files.read_as(CLAIMS_FILE, ClaimsFile),
             metrics={name: json.loads(content) for name, content in named(METRICS, ".json").items()},
             tables={name: content.decode() for name, content in named(TABLES, ".csv").items()},
             images=named(IMAGES, ".png"),

@@ -62,7 +62,8 @@ def page(runs: Sequence[Run], title: str, statement: str = "") -> str:
         title=title,
         statement=statement,
         runs=runs,
-        sentences=sentences([run.claims for run in runs], [run.metrics for run in runs]),
+        sentences=sentences([run.judged.claims for run in runs], [run.metrics for run in runs]),
+        caveats=[(run.name, caveat) for run in runs for caveat in run.judged.caveats],
         figures=[
             {
                 "figure": figure,
@@ -231,7 +232,7 @@ def claim_rows(runs: Sequence[Run], figures: Sequence[str] | None = None) -> lis
     """
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for index, run in enumerate(runs):
-        for claim in run.claims:
+        for claim in run.judged.claims:
             if figures is None or claim.figure in figures:
                 blank = {
                     "figure": claim.figure,
