@@ -28,7 +28,7 @@ def main(figure: str = "minimal.png") -> dict[str, float]:
     groups = {name: torch.from_numpy(data.train.members[name]) for name in data.groups}
 
     # 2. A network, as a function of one vector theta of parameters.
-    params = ModelParams(width=32, init_scale=0.5)
+    params = ModelParams(width=64, init_scale=0.3)
     model = build_model(params, dataset.train_x.shape[1:], outputs=2).double()
     x, y = torch.from_numpy(data.train.x).double(), torch.from_numpy(data.train.y)
     objective = edgewise.Objective(model, "mse", x, y, chunk_size=1024)

@@ -100,7 +100,7 @@ def sharpness(tables: Tables, captions: Captions) -> Figure:
 def _sharpness_panel(
     panel: Axes, tables: Tables, name: str, held: str, branches: list[str], ylabel: str, *, robust: bool = False
 ) -> None:
-    """Draw the branches and the threshold, and the exit branch's own threshold where the panel reaches so far up.
+    """Draw the branches and their thresholds; that of the exit branch as a line where the panel reaches so far up.
 
     Parameters
     ----------
@@ -109,20 +109,23 @@ def _sharpness_panel(
     """
     suffix, xlabel = CLOCKS[held]
     table = tables[f"{name}{suffix}"]
-    threshold = table["stability_threshold"].iloc[0]
+    own = {branch: float(table[f"{'exit_' * (branch == 'exit')}stability_threshold"].iloc[0]) for branch in branches}
     # The baseline lies on top.
     styles = {branch: branch_style(branch) for branch in reversed(branches)}
     if len(branches) == 1:
         # No baseline shows the steps before onset.
         styles = {branch: replace(style, start=-np.inf) for branch, style in styles.items()}
-    draw_curves(panel, table, styles, bounds=(0, np.inf), robust=robust, within=[0, threshold])
+    first = own[branches[0]]
+    draw_curves(panel, table, styles, bounds=(0, np.inf), robust=robust, within=[0, first])
     mark_onset(panel)
-    mark_threshold(panel, threshold, f"threshold {threshold:.6g}")
+    label = f"threshold {first:.6g}"
     if "exit" in branches:
-        own = table["exit_stability_threshold"].iloc[0]
-        if own < panel.get_ylim()[1]:
-            mark_threshold(panel, own, f"exit branch's threshold {own:.6g}")
+        if first < own["exit"] <= panel.get_ylim()[1]:
+            mark_threshold(panel, own["exit"], f"exit: {own['exit']:.6g}")
+        elif first < own["exit"]:
+            label = f"{label}; exit: {own['exit']:.6g}"
         _mark_second_onset(panel, tables["moments"], held)
+    mark_threshold(panel, first, label)
     panel.set(xlabel=xlabel, ylabel=ylabel)
 
 
@@ -267,11 +270,11 @@ def _draw_points(
 
 def decomposition(tables: Tables, captions: Captions) -> Figure:
     """Δℓ_k over training time as where the edge leads, less what the oscillation costs, group by group."""
-    table = tables["decomposition"].copy()
+    table = tables["decomposition"]
     entries = [
         legend_entry(CurveStyle(GREY, linewidth=2.2), "Δℓ$_k$ = path − oscillation"),
         legend_entry(CurveStyle(GREY, "--"), "path: loss away − loss at the centre of the oscillation"),
-        legend_entry(CurveStyle(GREY, ":"), "− oscillation: what it adds to the loss at the edge"),
+        legend_entry(CurveStyle(GREY, ":"), "oscillation: what it adds to the loss at the edge"),
     ]
     of_whole = "" if len(captions.seeds) == 1 else ", of Δℓ alone"
     caption = f"At the baseline's checkpoints, at equal training time. {captions.mean_with(f'band{of_whole}')}"
@@ -279,11 +282,10 @@ def decomposition(tables: Tables, captions: Captions) -> Figure:
     title = "What the edge costs a group, and where it leads"
     figure, panels = new_figure(grid(len(colors)), title, caption, entries)
     for panel, (group, color) in zip(panels.flat, colors.items(), strict=False):
-        table["cost"] = -table[f"oscillation_{group}"]
         styles = {
             f"delta_{group}": CurveStyle(color, linewidth=2.2),
             f"path_{group}": CurveStyle(color, "--", band=False),
-            "cost": CurveStyle(color, ":", band=False),
+            f"oscillation_{group}": CurveStyle(color, ":", band=False),
         }
         draw_curves(panel, table, styles, within=[0])
         mark_zero(panel)
@@ -314,9 +316,9 @@ def alignment(tables: Tables, captions: Captions) -> Figure:
         upper.set_title(f"{BRANCH_LABELS[branch]}{which}")
         upper.set(xlabel=xlabel, ylabel=ALIGNMENT_LABEL)
         _sharpness_panel(lower, tables, "sharpness", held, [branch], "sharpness λ$_1$")
-    for row in panels:
-        low, high = zip(*(panel.get_ylim() for panel in row), strict=True)
-        for panel in row:
+    for compared in (panels[0], panels[1, 1:]):  # each branch's sharpness has its own threshold to be compared with
+        low, high = zip(*(panel.get_ylim() for panel in compared), strict=True)
+        for panel in compared:
             panel.set_ylim(min(low), max(high))
     return figure
 

@@ -11,6 +11,7 @@ from matplotlib.ticker import NullLocator
 from scipy import stats
 
 from edgewise.data.files import Array
+from edgewise.inference.intervals import correlation, estimate
 from edgewise.plotting.curves import draw_curves, mark_zero, plain_log_ticks
 from edgewise.plotting.style import (
     BLACK,
@@ -138,7 +139,10 @@ def selector(tables: Tables, captions: Captions) -> Figure:
     colors = group_colors(tables)
     entries = [marker_entry(color, in_words(group)) for group, color in colors.items()]
     entries += [marker_entry(COLORS["natural"], f"{len(names)} strata of natural examples", "D")] if len(names) else []
-    caption = f"C$_k$ is measured before any branch begins. ρ: Spearman, all seeds together. {captions.every_seed}"
+    caption = (
+        "C$_k$ is measured before any branch begins. ρ: Spearman, within a seed, averaged over the seeds."
+        f" {captions.every_seed}"
+    )
     title = "Is who gains who had influence before onset?"
     figure, panels = new_figure((1, 2), title, caption, entries, panel_size=(5.5, 4.4))
     for panel, held in zip(panels[0], ("step", "time"), strict=True):
@@ -148,8 +152,10 @@ def selector(tables: Tables, captions: Captions) -> Figure:
         found = []
         for kind, words in (("group", "groups"), ("stratum", "strata"), ("", "both")):
             rows = table[table["kind"] == kind] if kind else table
-            correlation = _rank_correlation(rows["curvature_influence"].to_numpy(), rows[gain].to_numpy())
-            found.append(Line2D([], [], linestyle="", label=f"{words}: ρ = {correlation:.2f}"))
+            seeds = [one[["curvature_influence", gain]].to_numpy().T for _, one in rows.groupby("seed")]
+            points = min((len(one[0]) for one in seeds), default=0)
+            mean = estimate([_rank_correlation(*one) for one in seeds], correlation(points)).value
+            found.append(Line2D([], [], linestyle="", label=f"{words}: ρ = {mean:.2f}"))
         below_the_panel(panel, found)
         panel.set(xscale="log", xlabel=f"{INFLUENCE_LABEL} before onset", ylabel="settled Δℓ$_k$")
         plain_log_ticks(panel.xaxis)

@@ -53,10 +53,8 @@ KEYS = {
     "gd": Key("gradient descent", "inlier"),
     "momentum": Key("heavy ball", "output_outlier", DASHES["--"]),
     "nesterov": Key("Nesterov's momentum", "boundary", DASHES[":"]),
-    **{f"quantile_{q}": Key(f"quantile {q} of the centroid distance", f"quantile-{q}") for q in range(1, 21)},
     "class_0": Key("class 0", None, (1, 0)),
     "class_1": Key("class 1", None, DASHES["--"]),
-    **{f"strength_{i}": Key(f"strength {i + 1} of the attack", f"quantile-{5 - i}") for i in range(20)},
 }
 
 
@@ -88,11 +86,32 @@ def groups_of(tables: Tables) -> list[str]:
 
 
 def keys_of(tables: Tables) -> dict[str, Key]:
-    """What of a run can be switched on and off: its groups and `KEYS`. The paper's four have their own colours."""
+    """What of a run can be switched on and off: its groups, quantiles and strengths of attack, and `KEYS`.
+
+    The paper's four have their own colours.
+    """
     others = [group for group in groups_of(tables) if group not in GROUPS]
     colors = {group: group for group in GROUPS} | {g: f"quantile-{1 + i % 5}" for i, g in enumerate(others)}
     dashes = {group: None if i < 5 else DASHES["--"] for i, group in enumerate(others)}
-    return {g: Key(in_words(g), colors[g], dashes.get(g)) for g in groups_of(tables)} | KEYS
+    found = {g: Key(in_words(g), colors[g], dashes.get(g)) for g in groups_of(tables)} | KEYS
+    quantiles = range(1, 1 + int(tables["strata"]["quantile"].max()) if "strata" in tables else 1)
+    for q, shade in zip(quantiles, _shades(len(quantiles)), strict=True):
+        found[f"quantile_{q}"] = Key(f"quantile {q} of the centroid distance", shade)
+    strengths = _strengths(tables)
+    for i, (strength, shade) in enumerate(zip(strengths, _shades(len(strengths))[::-1], strict=True)):
+        found[f"strength_{i}"] = Key(f"ε = {strength}", shade)
+    return found
+
+
+def _shades(count: int) -> list[str]:
+    """So many of the five shades that stand for an order, as evenly spread as they can be."""
+    return [f"quantile-{1 + i * 5 // count}" for i in range(count)]
+
+
+def _strengths(tables: Tables) -> dict[str, dict[str, str]]:
+    """By strength of attack, as it is written, the columns of the branches."""
+    found = variants(tables["robustness"]) if "robustness" in tables else {}
+    return {name.removeprefix("eps"): columns for name, columns in found.items()}
 
 
 def _by_group(tables: Tables, prefix: str = "", *keys: str) -> tuple[Series, ...]:
@@ -233,7 +252,7 @@ def _examples(tables: Tables) -> list[Panel]:
 
 def _robustness(tables: Tables) -> list[Panel]:
     accuracy = Axis("accuracy", bounds=(0, 1))
-    over_time = variants(tables["robustness"]) if "robustness" in tables else {}
+    over_time = _strengths(tables)
     strengths = tuple(
         Series(column, (f"strength_{i}", branch))
         for i, columns in enumerate(over_time.values())
@@ -246,7 +265,7 @@ def _robustness(tables: Tables) -> list[Panel]:
         Curves("test images, late in the branches", "robustness_epsilon", test, strength, accuracy),
         Curves("held-out groups, late in the branches", "robustness_epsilon", held_out, strength, accuracy),
         Curves(
-            f"test images over training, ε = {', '.join(name.removeprefix('eps') for name in over_time)}",
+            "test images over training",
             "robustness",
             strengths,
             STEPS,
@@ -587,7 +606,7 @@ FIGURES = (
     ),
     Figure(
         "kinks",
-        "Why λ₁ sits below the edge",
+        "Where the curvature sits, and over which length",
         "The mean curvature along the last step, over a length around the centre of the oscillation; at the length of"
         " the step it is κ.",
         _kinks,

@@ -52,12 +52,20 @@ def who_gains(metrics: Sequence[Mapping[str, Any]]) -> str:
             ]
         else:
             found = [
-                f"{_plural(g)} gain in {s.count(1)}, lose in {s.count(-1)} and are undecided in {s.count(0)}"
-                for g, s in signs.items()
+                f"{_plural(group)} {_listed([f'{VERBS[sign]} in {of.count(sign)}' for sign in VERBS if sign in of])}"
+                for group, of in signs.items()
             ]
-        parts.append(f"at equal {held}, {_listed(found)}")
-    over = "" if len(metrics) == 1 else f" (of {len(metrics)} runs)"
-    text = f"{'; '.join(parts)}{over}."
+        parts.append(f"at equal {held}, {_listed(found) if len(metrics) == 1 else '; '.join(found)}")
+    text = f"{'; '.join(parts)}." if len(metrics) == 1 else f"of {len(metrics)} runs: {'. '.join(map(_begun, parts))}."
+    return _begun(text)
+
+
+def _begun(text: str) -> str:
+    """With a capital.
+
+    >>> _begun("at equal step")
+    'At equal step'
+    """
     return text[0].upper() + text[1:]
 
 

@@ -62,6 +62,7 @@ def page(runs: Sequence[Run], title: str, statement: str = "") -> str:
         title=title,
         statement=statement,
         runs=runs,
+        settings=[_setting(run) for run in runs],
         sentences=sentences([run.judged.claims for run in runs], [run.metrics for run in runs]),
         caveats=[(run.name, caveat) for run in runs for caveat in run.judged.caveats],
         figures=[
@@ -80,6 +81,20 @@ def page(runs: Sequence[Run], title: str, statement: str = "") -> str:
         payload=json.dumps(payload, ensure_ascii=False).replace("<", "\\u003c"),
         vega=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed").replace("</script", "<\\/script"),
     )
+
+
+def _setting(run: Run) -> str:
+    """Data, network and seeds of a run in a line, as the captions of its figures have them."""
+    of = run.params
+    classes = "all classes" if of["dataset.classes"] == "all" else f"classes {_listed(of['dataset.classes'])}"
+    data = f"{of['dataset.name']}, {classes}, n = {of['dataset.n']}"
+    displaced = f"α = {of['alpha']:g}{'' if of['direction'] == 'coherent' else ' in random directions'}"
+    training = f"{of['model.name']}, {of['loss']}, {of['optimizer.name']}, η = {of['optimizer.lr']:g}"
+    return f"{data}; {displaced}; {training}; {len(of['seeds'])} seed{'s' * (len(of['seeds']) > 1)}"
+
+
+def _listed(values: Sequence[object]) -> str:
+    return ", ".join(map(str, values))
 
 
 def _views(figure: Figure, runs: Sequence[Run]) -> list[dict[str, Any]]:
