@@ -63,9 +63,10 @@ def test_edge_metrics_report_every_seed_and_their_interval():
     assert metrics["seeds"]["3"]["secant_sharpness_ratio_baseline"] == pytest.approx(1)
     assert (metrics["seeds"]["3"]["t_star_sharpness"], metrics["seeds"]["5"]["t_star_sharpness"]) == (10, 6)
     low, high = t_interval([10, 6])
+    assert low < 0  # which a step cannot be
     assert metrics["summary"]["t_star_sharpness"] == {
         "mean": 8,
-        "low": pytest.approx(low),
+        "low": 0,
         "high": pytest.approx(high),
         "seeds": 2,
         "seeds_fired": "2 of 2",
@@ -92,6 +93,13 @@ def test_a_mean_over_the_seeds_in_which_a_rule_fired_says_how_many():
     ]
     assert (never["seeds"], never["seeds_fired"]) == (0, "0 of 2")
     assert np.isnan(never["mean"])
+
+
+def test_no_interval_of_a_difference_of_alignments_goes_beyond_one():
+    seeds = {i: replace(records(), control=records().control.assign(alignment_coherent=i)) for i in (0, 1)}
+    seeds = {i: replace(one, control=one.control.assign(alignment_random=1 - i)) for i, one in seeds.items()}
+    difference = control_metrics(seeds, np.ones(3), np.ones(3))["at_onset"]["alignment"]["difference"]
+    assert (difference["low"], difference["mean"], difference["high"]) == (-1, 0, 1)
 
 
 def test_selectivity_metrics_average_over_seeds():

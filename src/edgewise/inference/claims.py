@@ -14,7 +14,7 @@ from edgewise.data.groups import GROUPS
 from edgewise.inference.doses import both_sides_predicted, factors, has_doses, has_predicted_doses, response
 from edgewise.inference.gains import HELD, PREDICTORS, Held, Part, gains, predictor
 from edgewise.inference.generalisation import advantages, attacked, dominance, informative_strengths
-from edgewise.inference.intervals import Estimate, correlation, estimate, plain, spearman
+from edgewise.inference.intervals import BETWEEN_FRACTIONS, Estimate, correlation, estimate, plain, spearman
 from edgewise.inference.metrics import Score, advantage_over, late
 from edgewise.inference.predictions import (
     gain_if_the_edge_stood_still,
@@ -278,7 +278,8 @@ CLAIMS = [
             lambda r: (
                 r.hessian["baseline"]["alignment_input_outlier"].iloc[0]
                 - late(r, "baseline", "alignment_input_outlier")
-            )
+            ),
+            BETWEEN_FRACTIONS,
         ),
         paper="> 0",
         applies=mse,
@@ -286,14 +287,17 @@ CLAIMS = [
     Claim(
         "5",
         "alignment of the input-outliers stays higher off the edge than on it, at equal training time",
-        per_seed(lambda r: late(r, "exit", "alignment_input_outlier") - late(r, "baseline", "alignment_input_outlier")),
+        per_seed(
+            lambda r: late(r, "exit", "alignment_input_outlier") - late(r, "baseline", "alignment_input_outlier"),
+            BETWEEN_FRACTIONS,
+        ),
         paper="> 0",
         applies=mse,
     ),
     Claim(
         "6",
         "at onset, coherent displacement aligns more with v1 than random displacement of the same length",
-        per_seed(lambda r: r.at_alpha("alignment_coherent") - r.at_alpha("alignment_random")),
+        per_seed(lambda r: r.at_alpha("alignment_coherent") - r.at_alpha("alignment_random"), BETWEEN_FRACTIONS),
         paper="> 0",
         applies=with_prototypes,
     ),
@@ -307,7 +311,7 @@ CLAIMS = [
     Claim(
         "6",
         "at onset, random displacement aligns no more with v1 than random groups of natural examples do",
-        per_seed(lambda r: r.at_alpha("alignment_null") - r.at_alpha("alignment_random")),
+        per_seed(lambda r: r.at_alpha("alignment_null") - r.at_alpha("alignment_random"), BETWEEN_FRACTIONS),
         paper="> 0 (all but vanishes)",
         applies=with_prototypes,
     ),

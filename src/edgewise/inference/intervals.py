@@ -45,6 +45,9 @@ def plain(limit: float = np.inf, grid: float = 0.0, least: float | None = None) 
     return Scale("mean", np.asarray, lambda mean: np.clip(mean, low, limit), grid)
 
 
+#: For differences of two quantities from 0 to 1, as alignments are.
+BETWEEN_FRACTIONS = plain(limit=1)
+
 #: For positive quantities with heavy tails: the mean is the geometric one.
 LOG = Scale("geometric_mean", lambda values: np.log(np.maximum(values, FLOOR)), np.exp)
 

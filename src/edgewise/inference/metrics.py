@@ -18,6 +18,7 @@ from edgewise.data.files import Array
 from edgewise.data.groups import GroupedData, Prototypes
 from edgewise.inference.gains import HELD, PREDICTORS, Held, Part, When, compared, gains, predictor
 from edgewise.inference.intervals import (
+    BETWEEN_FRACTIONS,
     LOG,
     Estimate,
     Scale,
@@ -67,7 +68,7 @@ def edge_metrics(seeds: Seeds) -> dict[str, Any]:
     summary: dict[str, Any] = {}
     for name in next(iter(fired.values())):
         found = [values[name] for values in fired.values() if values[name] is not None]
-        summary[name] = {**as_dict(estimate(found)), "seeds_fired": f"{len(found)} of {len(seeds)}"}
+        summary[name] = {**as_dict(estimate(found, plain(least=0))), "seeds_fired": f"{len(found)} of {len(seeds)}"}
     for name in next(iter(ratios.values())):
         summary[name] = as_dict(estimate([values[name] for values in ratios.values()]))
     return {
@@ -313,9 +314,10 @@ def control_metrics(seeds: Seeds, coherent_distance: Array, random_distance: Arr
 
     at_onset: dict[str, Any] = {}
     for quantity, scale in SCALES.items():
+        difference = BETWEEN_FRACTIONS if quantity == "alignment" else plain()
         at_onset[quantity] = {
             **{str(d): as_dict(estimate(values(f"{quantity}_{d}"), scale)) for d in DIRECTIONS},
-            "difference": as_dict(estimate(values(f"{quantity}_coherent") - values(f"{quantity}_random"))),
+            "difference": as_dict(estimate(values(f"{quantity}_coherent") - values(f"{quantity}_random"), difference)),
             "permutation_null_median": as_dict(estimate(values(f"{quantity}_null"), scale)),
             "p_value": {
                 str(d): dict(zip(map(str, seeds), values(f"{quantity}_{d}_p_value").tolist(), strict=True))
