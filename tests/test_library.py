@@ -13,6 +13,7 @@ from conftest import REPOSITORY
 
 import edgewise
 from edgewise.errors import EdgewiseError
+from edgewise.study.reported import md5_of, md5_of_folder
 
 EXAMPLE = REPOSITORY / "examples/minimal.py"
 
@@ -68,7 +69,7 @@ def finished(tmp_path):
 def test_a_run_is_read_as_tidy_tables(finished):
     run = edgewise.load_run(finished)
     assert run.groups == ["rare", "common", "class0_q1"]
-    assert list(run.steps.columns) == ["seed", "run", "step", "time", "loss"]
+    assert list(run.steps.columns) == ["seed", "run", "step", "since_onset", "time", "loss"]
     assert len(run.steps) == 2 * 2 * 2
     assert len(run.losses) == 3 * len(run.steps)
     row = run.losses.query("seed == 5 and run == 'exit' and step == 1 and group == 'common'")
@@ -76,6 +77,39 @@ def test_a_run_is_read_as_tidy_tables(finished):
     row = run.measured.query("seed == 3 and run == 'base' and iterate == 1 and group == 'class0_q1'")
     assert row[["sharpness", "alignment", "curvature_influence"]].to_numpy().tolist() == [[8.0, 0.4, 0.4]]
     assert run.metrics == {"summary": {"t_star": 7}}
+
+
+def test_steps_are_counted_from_the_onset_of_the_own_seed(finished):
+    run = edgewise.load_run(finished)
+    base = run.steps[run.steps["run"] == "base"]
+    assert base.groupby("seed")["since_onset"].max().tolist() == [0, 0]
+    assert (run.measured["since_onset"] <= 1).all()
+    assert len(repr(run)) < 200
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_run_of_many_groups_is_read_without_a_warning(finished):
+    for file in finished.glob("data/records/seed-*/*/*.csv"):
+        table = pd.read_csv(file)
+        more = pd.DataFrame({f"more_{i}": 0.0 for i in range(300)}, index=table.index)
+        pd.concat([table, more], axis=1).to_csv(file, index=False)
+    edgewise.load_run(finished)
+
+
+def test_records_of_another_run_than_dvc_lock_s_are_an_error(finished):
+    files = [*finished.glob("data/records/*/*/*.csv"), *finished.glob("metrics/*")]
+    left = {path: md5_of(path.read_bytes()) for path in files}
+    tables = finished / "plots/tables"
+    left[tables] = md5_of_folder({path.name: path.read_bytes() for path in tables.iterdir()})
+    outs = [{"path": path.relative_to(finished).as_posix(), "md5": md5} for path, md5 in left.items()]
+    (finished / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": {"all": {"cmd": "x", "outs": outs}}}))
+    edgewise.load_run(finished)
+    for harmed in ("data/records/seed-3/base/steps.csv", "metrics/summary.json", "plots/tables/selector.csv"):
+        content = (finished / harmed).read_bytes()
+        (finished / harmed).write_bytes(content.replace(b"7", b"8").replace(b"common", b"others") + b" ")
+        with pytest.raises(EdgewiseError, match="is not of the run that dvc.lock is of; `dvc checkout`"):
+            edgewise.load_run(finished)
+        (finished / harmed).write_bytes(content)
 
 
 def test_a_folder_without_a_run_is_an_error(tmp_path):

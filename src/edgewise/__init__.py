@@ -19,7 +19,7 @@ _HOMES = {
     "choose_prototypes": "edgewise.data.groups",
     "grouped_data": "edgewise.data.groups",
     "load_dataset": "edgewise.sources",
-    "load_run": "edgewise.inference.loading",
+    "load_run": "edgewise.study.loading",
     "measure": "edgewise.measures.trained",
     "top_eigenpairs": "edgewise.dynamics.eigen",
     "train": "edgewise.dynamics.loop",

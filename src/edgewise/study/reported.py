@@ -146,11 +146,8 @@ def _as_left(files: Revision, stage: str, output: Output) -> dict[str, bytes]:
         If they are not what the stage left.
     """
     if output.md5.endswith(".dir"):
-        found = {f"{output.path}/{name}": content for name, content in files.read_folder(output.path).items()}
-        listed = [
-            {"md5": md5_of(found[path]), "relpath": path.removeprefix(f"{output.path}/")} for path in sorted(found)
-        ]
-        md5 = f"{md5_of(json.dumps(listed).encode())}.dir"  # as DVC has it
+        folder = files.read_folder(output.path)
+        found, md5 = {f"{output.path}/{name}": content for name, content in folder.items()}, md5_of_folder(folder)
     else:
         found = {output.path: files.read(output.path)}
         md5 = md5_of(found[output.path])
@@ -164,6 +161,12 @@ def _as_left(files: Revision, stage: str, output: Output) -> dict[str, bytes]:
 def md5_of(content: bytes) -> str:
     """The MD5 of a file, by which DVC knows it."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def md5_of_folder(files: Mapping[str, bytes]) -> str:
+    """The MD5 by which DVC knows a folder, from the content of its files by their names."""
+    listed = [{"md5": md5_of(files[name]), "relpath": name} for name in sorted(files)]
+    return f"{md5_of(json.dumps(listed).encode())}.dir"
 
 
 def flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
