@@ -1,5 +1,6 @@
 """`edgewise repro` on a small DVC pipeline of shell commands: its order, its failures, and what a kill leaves."""
 
+import json
 import os
 import signal
 import subprocess
@@ -175,6 +176,22 @@ def test_a_lock_file_that_is_damaged_otherwise_is_left_and_said(pipeline):
     with pytest.raises(EdgewiseError, match="`git checkout dvc.lock` restores it"):
         mend(pipeline, pipeline / ".dvc/tmp")
     assert (pipeline / "dvc.lock").read_text() == damaged
+
+
+@pytest.mark.parametrize("access", ["read", "write"])
+def test_a_stage_that_outlived_its_engine_is_waited_for_and_a_dead_one_is_not(pipeline, monkeypatch, capsys, access):
+    monkeypatch.chdir(pipeline)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    with subprocess.Popen(["sleep", "60"]) as alive:
+        holder = {"pid": alive.pid, "cmd": "dvc repro a"}
+        held = {access: {str(pipeline / "a.txt"): [holder] if access == "read" else holder}}
+        (pipeline / ".dvc/tmp/rwlock").write_text(json.dumps(held))
+        assert main(["repro"]) == 1
+        alive.kill()
+    (line,) = capsys.readouterr().err.splitlines()
+    said = f"error: DVC already runs a stage of this repository (process {alive.pid}: dvc repro a); wait until it has"
+    assert line == f"{said} ended"
+    assert main(["repro"]) == 0
 
 
 def test_the_time_that_a_stage_will_take_is_that_of_the_last_time_or_of_its_like(tmp_path):

@@ -6,6 +6,7 @@ ever, and the results are those of `dvc repro`, byte for byte.
 """
 
 import argparse
+import itertools
 import json
 import logging
 import os
@@ -190,6 +191,11 @@ def mend(folder: Path, temporary: Path) -> None:
     """Put right what a process leaves that was killed while DVC wrote its lock files; to be called with DVC's lock.
 
     The lock file then ends in the middle of a stage, which is left out: DVC has the stage's results in its cache.
+
+    Raises
+    ------
+    EdgewiseError
+        If the lock file cannot be mended, or a stage still runs, as one does whose engine alone was killed.
     """
     path = folder / LOCK_FILE
     if path.exists() and not _is_lock_file(path.read_text()):
@@ -203,9 +209,17 @@ def mend(folder: Path, temporary: Path) -> None:
             path.unlink()
     running = temporary / RWLOCK_FILE
     try:
-        running.exists() and json.loads(running.read_text())
+        held = json.loads(running.read_text()) if running.exists() else {}
     except ValueError:
         running.unlink()
+        return
+    holders = [*held.get("write", {}).values(), *itertools.chain.from_iterable(held.get("read", {}).values())]
+    for holder in holders:
+        if psutil.pid_exists(holder["pid"]):
+            raise EdgewiseError(
+                f"DVC already runs a stage of this repository (process {holder['pid']}: {holder['cmd']}); wait until it"
+                " has ended"
+            )
 
 
 def _is_lock_file(text: str) -> bool:
