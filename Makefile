@@ -35,6 +35,7 @@ $(VENV)/installed: pyproject.toml requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	$(VENV)/bin/python -m pip check
+	$(VENV)/bin/python -c "import vl_convert; print(vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed'))" > $(VENV)/vega.js
 	touch $@
 
 clean:                    ## remove the virtual environment, data/ and site/; metrics, plots and the cache of DVC stay

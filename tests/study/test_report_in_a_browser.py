@@ -1,14 +1,18 @@
-"""The report in Chromium, opened from disk with the network off: every figure is drawn, and what switches, switches."""
+"""Pages in Chromium, opened from disk with the network off: every figure is drawn, and what switches, switches."""
 
 import base64
 import re
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import vl_convert
+import yaml
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -187,3 +191,33 @@ def test_it_prints_light_on_pages(browser, reports):
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": []})
     assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+@pytest.fixture
+def plots_page(repository, tmp_path) -> Path:
+    """The page of `dvc plots diff`, of the committed results and of others in the working tree."""
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", repository, clone], check=True)
+    for path in (".dvc/config", ".dvc/page.html", ".dvc/plots", "dvc.yaml", "plots"):
+        copy = shutil.copytree if (repository / path).is_dir() else shutil.copyfile
+        copy(repository / path, clone / path, **({"dirs_exist_ok": True} if copy is shutil.copytree else {}))
+    table = clone / "plots/tables/delta_loss.csv"
+    table.write_text(table.read_text().replace(",0.", ",0.1"))
+    (clone / ".venv").mkdir()
+    (clone / ".venv/vega.js").write_text(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed"))
+    subprocess.run([sys.executable, "-m", "dvc", "plots", "diff", "HEAD", "workspace"], cwd=clone, check=True)
+    return clone / "dvc_plots/index.html"
+
+
+def test_the_plots_of_dvc_are_drawn_with_the_network_off(browser, plots_page, repository):
+    declared = yaml.safe_load((repository / "dvc.yaml").read_text())["plots"]
+    curves = sum("template" in (plot or {}) for one in declared if isinstance(one, dict) for plot in one.values())
+    assert curves > 10
+    browser.get_log("browser")
+    browser.get(plots_page.as_uri())
+    drawn = "return document.querySelectorAll('.vega-embed .marks').length"
+    until(lambda: browser.execute_script(drawn) == curves)
+    assert browser.execute_script("return document.characterSet") == "UTF-8"
+    # Vega is looked for in the internet first. That a template is of another version of it is a warning.
+    severe = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert [message for message in severe if "ERR_INTERNET_DISCONNECTED" not in message] == []
