@@ -112,6 +112,32 @@ def test_records_of_another_run_than_dvc_lock_s_are_an_error(finished):
         (finished / harmed).write_bytes(content)
 
 
+@pytest.mark.parametrize(
+    ("path", "content", "said"),
+    [
+        ("data/records/seed-3/base/steps.csv", "", "steps.csv: cannot be read"),
+        ("data/records/seed-3/base/steps.csv", None, "steps.csv: cannot be read"),
+        ("data/records/seed-3/base/steps.csv", "step,time\n0,1\n", "has no column loss_class0_q1"),
+        ("data/records/seed-5/exit/hessian.csv", "\x00\xff", "hessian.csv: cannot be read"),
+        ("metrics/summary.json", "{", "summary.json: cannot be read"),
+        (
+            "metrics/verification.json",
+            '{"branches": {"seed-3/exit": {}, "seed-4/exit": {}}}',
+            "seed-4/base/steps.csv: is missing",
+        ),
+        ("dvc.lock", "a: [", "dvc.lock: cannot be read"),
+    ],
+)
+def test_a_damaged_or_missing_file_is_one_line_that_names_it(finished, path, content, said):
+    if content is None:
+        (finished / path).unlink()
+    else:
+        (finished / path).write_text(content)
+    with pytest.raises(EdgewiseError, match=re.escape(said)) as error:
+        edgewise.load_run(finished)
+    assert len(str(error.value).splitlines()) == 1
+
+
 def test_a_folder_without_a_run_is_an_error(tmp_path):
     with pytest.raises(EdgewiseError, match="no finished run"):
         edgewise.load_run(tmp_path)

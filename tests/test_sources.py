@@ -413,6 +413,23 @@ def test_image_folder_with_an_unreadable_image_is_an_error_that_names_it(image_f
     fails("dataset.root", "1.png", name="image_folder", root=str(tmp_path), classes=("ant", "bee"))
 
 
+@pytest.mark.parametrize(("dtype", "suffix"), [(np.uint16, "png"), (np.int32, "tiff"), (np.float32, "tiff")])
+def test_image_folder_with_more_than_8_bits_is_an_error_that_names_the_image(image_folder, tmp_path, dtype, suffix):
+    path = next((tmp_path / "train" / "ant").iterdir()).with_suffix(f".{suffix}")
+    with Image.open(path.with_suffix(".png")) as image:
+        size = image.size[::-1]
+    path.with_suffix(".png").unlink()
+    Image.fromarray(np.full(size, 300, dtype)).save(path)
+    fails(
+        "dataset.root", str(path), "8 bits a channel", name="image_folder", root=image_folder[0], classes=("ant", "bee")
+    )
+
+
+def test_image_folder_with_a_link_to_what_is_there_already_is_an_error(image_folder, tmp_path):
+    (tmp_path / "train" / "ant" / "more").symlink_to(tmp_path / "train" / "bee")
+    fails("dataset.root", "more than once, by links", name="image_folder", root=image_folder[0], classes=("ant", "bee"))
+
+
 def test_image_folder_with_a_fifo_is_an_error_and_not_waited_for(image_folder, tmp_path):
     os.mkfifo(tmp_path / "train/ant/pipe.png")
     fails("dataset.root", "pipe.png", "regular file", name="image_folder", root=str(tmp_path), classes=("ant", "bee"))

@@ -4,6 +4,9 @@ A source knows labels and class names, and gives images on demand; choosing the 
 images is the same for every source. Which n of the training images a seed trains on is chosen later (`data.groups`).
 """
 
+import os
+import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,17 +56,18 @@ def load_dataset(params: DatasetParams, groups: GroupParams | None = None) -> Da
     chosen = [_class_index(source, label) for label in classes]
     if len(set(chosen)) < max(2, len(chosen)):
         raise ParameterError("dataset.classes", params.classes, "must be two or more different classes")
-    train, test = [], []
+    train_places, test_places = [], []
     for label, index in zip(classes, chosen, strict=True):
-        train.append(np.flatnonzero(source.train_labels == index))
-        test.append(np.flatnonzero(source.test_labels == index))
-        for members, split in ((train[-1], "training"), (test[-1], "test")):
+        train_places.append(np.flatnonzero(source.train_labels == index))
+        test_places.append(np.flatnonzero(source.test_labels == index))
+        for members, split in ((train_places[-1], "training"), (test_places[-1], "test")):
             if len(members) == 0:
                 raise ParameterError("dataset.classes", params.classes, f"class {label!r} has no {split} images")
 
+    chosen_train, chosen_test = np.concatenate(train_places), np.concatenate(test_places)
     with np.errstate(over="ignore"):  # numbers too large for float32 are infinite, and refused below
-        train_x = source.train_images(np.concatenate(train)).astype(np.float32)
-        test_x = source.test_images(np.concatenate(test)).astype(np.float32)
+        train_x = source.train_images(chosen_train).astype(np.float32)
+        test_x = source.test_images(chosen_test).astype(np.float32)
     if train_x.shape[1:] != test_x.shape[1:]:
         shapes = f"training images are {train_x.shape[1:]} and test images {test_x.shape[1:]}; must be equal"
         raise ParameterError("dataset.root", params.root, shapes)
@@ -73,16 +77,20 @@ def load_dataset(params: DatasetParams, groups: GroupParams | None = None) -> Da
         raise ParameterError("dataset.root", params.root, "holds values that are not finite numbers")
     mean, std = _channel_statistics(train_x, params)
     column = (slice(None), *[None] * (train_x.ndim - 2))
+    with np.errstate(over="ignore"):
+        train, test = ((x - mean[column]) / std[column] for x in (train_x, test_x))
+    if not (np.isfinite(train).all() and np.isfinite(test).all()):
+        raise ParameterError("dataset.root", params.root, "holds values that are too far apart to be normalised")
     return Dataset(
-        train_x=(train_x - mean[column]) / std[column],
-        train_y=np.repeat(np.arange(len(chosen)), [len(some) for some in train]).astype(np.int64),
-        test_x=(test_x - mean[column]) / std[column],
-        test_y=np.repeat(np.arange(len(chosen)), [len(some) for some in test]).astype(np.int64),
+        train_x=train,
+        train_y=np.repeat(np.arange(len(chosen)), [len(some) for some in train_places]).astype(np.int64),
+        test_x=test,
+        test_y=np.repeat(np.arange(len(chosen)), [len(some) for some in test_places]).astype(np.int64),
         mean=mean,
         std=std,
         class_names=tuple(source.class_names[index] for index in chosen),
         name=params.name,
-        groups=_own_groups(groups, source, np.concatenate(train)) if groups is not None and groups.has_file else {},
+        groups=_own_groups(groups, source, chosen_train) if groups is not None and groups.has_file else {},
     )
 
 
@@ -185,7 +193,7 @@ def _downloaded(name: str, root: Path) -> Source:
 
 def _image_folder(root: Path) -> Source:
     """The torchvision ImageFolder layout: root/train/<class>/*.jpg and root/test/<class>/*.jpg."""
-    from PIL.Image import DecompressionBombError
+    from PIL.Image import DecompressionBombError, DecompressionBombWarning
     from torchvision.datasets import ImageFolder
 
     try:
@@ -204,8 +212,8 @@ def _image_folder(root: Path) -> Source:
                 if not Path(path).is_file():
                     raise ParameterError("dataset.root", str(root), f"{path} is not a regular file")
                 try:
-                    pictures.append(np.asarray(split.loader(path)))
-                except (OSError, ValueError, SyntaxError, DecompressionBombError) as error:
+                    pictures.append(_picture(path))
+                except (OSError, ValueError, SyntaxError, DecompressionBombError, DecompressionBombWarning) as error:
                     raise ParameterError("dataset.root", str(root), f"unreadable image {path}: {error}") from error
                 if len(pictures) == 1:
                     require_memory("dataset.root", str(root), len(index) * pictures[0].size * BYTES_PER_VALUE)
@@ -216,9 +224,26 @@ def _image_folder(root: Path) -> Source:
 
         return images
 
+    for split in (train, test):
+        files = [os.path.realpath(path) for path, _ in split.samples]
+        if twice := next((path for path, count in Counter(files).items() if count > 1), None):
+            raise ParameterError("dataset.root", str(root), f"leads to {twice} more than once, by links")
     labels = [np.array(split.targets) for split in (train, test)]
     names = [Path(path).relative_to(root).as_posix() for path, _ in train.samples]
     return Source(train.classes, labels[0], labels[1], images_of(train), images_of(test), names)
+
+
+def _picture(path: str) -> Array:
+    """An image, uint8 [H, W, 3]; a ValueError if it has more than 8 bits a channel, which would be cut."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd metadata and palettes
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path) as image:
+            if image.mode == "F" or image.mode.startswith("I"):
+                raise ValueError(f"is of mode {image.mode}; must have 8 bits a channel")
+            return np.asarray(image.convert("RGB"))
 
 
 def _npz(root: Path) -> Source:

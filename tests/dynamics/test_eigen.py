@@ -152,7 +152,7 @@ def test_an_overtaking_eigenvalue_is_followed_by_warm_starts():
 
 @pytest.mark.parametrize("k", [1, 3, 10])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_no_crossing_is_missed_whichever_eigenvalues_rise_out_of_the_bulk(k, seed):
+def test_crossings_out_of_a_dense_bulk_are_followed(k, seed):
     # The eigenvectors stand still, so a solve that looks at the wanted pairs alone is content with those that it has.
     subspace, q = None, rotation(200, seed)
     bulk = torch.linspace(-0.5, 0.9, 196).double()
@@ -162,6 +162,12 @@ def test_no_crossing_is_missed_whichever_eigenvalues_rise_out_of_the_bulk(k, see
         pairs = solve(q @ torch.diag(values) @ q.T, k, start=subspace)
         subspace = pairs.subspace
         np.testing.assert_allclose(pairs.values.numpy(), values.sort(descending=True).values[:k].numpy(), rtol=1e-4)
+
+
+def test_eigenvalues_of_zero_among_the_wanted_ones_are_found():
+    pairs = solve(with_spectrum(torch.cat([torch.tensor([3.0, 1.0]), torch.zeros(58)])), 4)
+    np.testing.assert_allclose(pairs.values.numpy(), [3, 1, 0, 0], atol=1e-6)
+    assert pairs.products < 30
 
 
 def test_a_start_of_the_wrong_rank_is_mended():

@@ -1,5 +1,6 @@
 """The measurement of any trained classifier, against a dense Hessian."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -80,3 +81,58 @@ def test_a_mean_loss_and_an_empty_group_are_an_error(model, data):
 def test_members_that_are_not_of_the_data_are_an_error_that_names_the_group(model, data, members, said):
     with pytest.raises(EdgewiseError, match=f"^groups: 'odd' .*{said}"):
         edgewise.measure(model, "mse", data, {"odd": members})
+
+
+@pytest.mark.parametrize(
+    "members", [None, "all", [[0], [1, 2]], {0, 1}, [0, 0, 1], [1, 0, 1, 0], torch.tensor([0, 300])]
+)
+def test_members_of_any_odd_kind_are_an_error_that_names_the_group(model, data, members):
+    with pytest.raises(EdgewiseError, match="^groups: 'odd' "):
+        edgewise.measure(model, "mse", data, {"odd": members})
+
+
+def test_members_may_be_lists_and_arrays(model, data):
+    groups = {"list": [0, 5], "array": np.array([0, 5], np.uint8), "mask": np.isin(np.arange(12), [0, 5])}
+    found = edgewise.measure(model, "mse", data, groups).groups
+    assert found.loc["list"].equals(found.loc["array"])
+    assert found.loc["list"].equals(found.loc["mask"])
+
+
+@pytest.mark.parametrize(
+    ("y", "said"),
+    [
+        (torch.arange(12) % 4, "y is from 0 to 3; must be from 0 to 2"),
+        (torch.arange(12) % 3 - 1, "y is from -1 to 1"),
+        ((torch.arange(12) % 3).float(), "must be int64"),
+        (torch.arange(11) % 3, r"must be int64 \(12,\)"),
+        ([0] * 12, "must be two tensors"),
+    ],
+)
+def test_labels_that_are_none_of_the_model_s_are_an_error(model, data, y, said):
+    with pytest.raises(EdgewiseError, match=f"^data: .*{said}"):
+        edgewise.measure(model, "mse", (data[0], y), GROUPS)
+
+
+def test_a_mean_of_the_losses_in_the_shape_of_one_is_an_error(model, data):
+    with pytest.raises(EdgewiseError, match=r"^loss: gives \(1,\) of 2 examples"):
+        edgewise.measure(model, lambda out, y: nn.functional.cross_entropy(out, y)[None], data, GROUPS)
+
+
+def test_what_is_not_finite_is_an_error_that_names_the_data(model, data):
+    x = data[0].clone()
+    x[0] = torch.nan
+    with pytest.raises(EdgewiseError, match="^data: the loss of the first"):
+        edgewise.measure(model, "mse", (x, data[1]), GROUPS)
+
+
+def test_every_layer_s_mode_is_as_it_was(model, data):
+    model.train()
+    model[1].eval()
+    edgewise.measure(model, "mse", data, GROUPS)
+    assert [module.training for module in model] == [True, False, True, True, True]
+
+
+@pytest.mark.parametrize("wrong", [{"tolerance": 10.0}, {"chunk_size": 0}])
+def test_numbers_out_of_range_are_an_error_that_names_the_argument(model, data, wrong):
+    with pytest.raises(EdgewiseError, match=f"^{next(iter(wrong))}: was"):
+        edgewise.measure(model, "mse", data, GROUPS, **wrong)

@@ -178,6 +178,17 @@ def test_a_lock_file_that_is_damaged_otherwise_is_left_and_said(pipeline):
     assert (pipeline / "dvc.lock").read_text() == damaged
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    ["[]", "null", "{", '{"write": null}', '{"read": {"a": [{"pid": "x"}]}}', '{"write": {"a": {"pid": 1e20}}}'],
+)
+def test_a_damaged_note_of_what_runs_is_made_anew(pipeline, damaged):
+    note = pipeline / ".dvc/tmp/rwlock"
+    note.write_text(damaged)
+    mend(pipeline, pipeline / ".dvc/tmp")
+    assert not note.exists()
+
+
 @pytest.mark.parametrize("access", ["read", "write"])
 def test_a_stage_that_outlived_its_engine_is_waited_for_and_a_dead_one_is_not(pipeline, monkeypatch, capsys, access):
     monkeypatch.chdir(pipeline)

@@ -53,6 +53,8 @@ def test_what_tells_beforehand_has_its_score_and_a_minus_sign():
 
 def test_a_run_without_edge_flow_does_not_speak_of_it():
     assert "edge flow" not in what_tells([metrics([OPEN] * 4, edge_flow=None)])
+    of_sgd = metrics([OPEN] * 4) | {"theory": {"edge_flow": None}}
+    assert "edge flow" not in what_tells([of_sgd])
 
 
 def test_one_seed_has_no_interval_and_decides_nothing():

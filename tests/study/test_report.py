@@ -246,6 +246,12 @@ def refusal() -> str:
     return said
 
 
+def test_parameters_that_the_numbers_are_not_of_are_one_line(copied):
+    content = (copied / "params.yaml").read_text()
+    (copied / "params.yaml").write_text(content.replace("alpha: 3.0", "alpha: 7.0"))
+    assert "workspace: params.yaml has alpha 7.0, the stage summary ran with 3.0 (by dvc.lock)" in refusal()
+
+
 @pytest.mark.parametrize("path", RESULTS)
 def test_a_result_that_is_not_as_the_run_left_it_is_one_line(copied, path):
     content = (copied / path).read_bytes()

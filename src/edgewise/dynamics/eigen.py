@@ -16,7 +16,8 @@ from edgewise.errors import EdgewiseError
 from edgewise.network.objective import Objective
 
 #: Ritz vectors that are kept beyond the wanted ones (guard vectors). If two eigenvalues cross between measurements, the
-#: eigenvector of the new largest is then in the subspace that the next solve starts from.
+#: eigenvector of the new largest is then in the subspace that the next solve starts from. One at a right angle to all
+#: that are kept is seen only once rounding or the turning of the others has brought it in.
 GUARD = 2
 
 #: Vectors that a solve starts from, at most. The Krylov space of one vector holds all pairs of distinct eigenvalues, at
@@ -32,7 +33,7 @@ class Eigenpairs:
     ----------
     values : [k], descending
     vectors : [k, P], orthonormal (of unit length alone from `EigenTracker.measure` with a preconditioner)
-    residuals : [k], |A v - lambda v| / |lambda|
+    residuals : [k], |A v - lambda v| / |lambda|, with the largest of all times the tolerance for a smaller lambda
     subspace : [k + GUARD, P], the leading Ritz vectors, from which the next solve starts
     products : number of operator products that were needed
     """
@@ -119,7 +120,8 @@ def top_eigenpairs(
         values = values.flip(0).to(like)
         vectors = rotation[:carried] @ basis[:used]
         residual_vectors = rotation[:wanted] @ images[:used] - values[:wanted, None] * vectors[:wanted]
-        residuals = residual_vectors.norm(dim=1) / values[:wanted].abs().clamp_min(torch.finfo(like.dtype).tiny)
+        least = max(tolerance * values.abs().max().item(), torch.finfo(like.dtype).tiny)  # of one that is 0
+        residuals = residual_vectors.norm(dim=1) / values[:wanted].abs().clamp_min(least)
         if used >= carried and (bool((residuals <= tolerance).all()) or used == size):
             return Eigenpairs(values[:wanted], vectors[:wanted], residuals, vectors, spent)
         if spent >= max_products:

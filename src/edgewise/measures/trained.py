@@ -1,8 +1,10 @@
 """The measurements of one trained classifier, whoever trained it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -33,7 +35,7 @@ def measure(
     model: nn.Module,
     loss: Loss | LossOfExamples,
     data: tuple[Tensor, Tensor],
-    groups: Mapping[str, Tensor],
+    groups: Mapping[str, object],
     *,
     chunk_size: int = 4096,
     tolerance: float = 1e-3,
@@ -45,15 +47,14 @@ def measure(
     model : any classifier that torch can differentiate twice; it is measured in the mode of evaluation
     loss : "mse", "ce", or any function of outputs [m, K] and labels [m] that gives a loss an example, [m]
     data : x [n, ...] and labels y, int64 [n], of the model's type and device
-    groups : for each group's name, a mask bool [n] or indices of its examples
+    groups : for each group's name, a mask bool [n] or indices of its examples; a tensor, an array or a list
     chunk_size : number of examples in one pass
     tolerance : relative residual of the eigenpair
 
     Raises
     ------
     EdgewiseError
-        If the loss is not one an example, a group is empty or names an example that there is not, or the eigenpair is
-        not found.
+        Names the argument at fault, what it was and what is allowed; or the eigenpair is not found.
 
     Examples
     --------
@@ -65,19 +66,23 @@ def measure(
     >>> found.groups["alignment"].round(3).tolist()[0]
     0.0
     """
-    was_training = model.training
+    if not 0 < tolerance < 1:
+        raise EdgewiseError(f"tolerance: was {tolerance}; must be between 0 and 1")
+    if chunk_size < 1:
+        raise EdgewiseError(f"chunk_size: was {chunk_size}; must be at least 1")
+    x, y = data
+    _require_labels(x, y)
+    chosen = {name: _members(name, members, len(x)) for name, members in groups.items()}
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         theta = nn.utils.parameters_to_vector(model.parameters()).detach()
-        objective = Objective(model, loss, *data, chunk_size)
-        first = objective.subset(torch.tensor([0]))
-        shape = first.example_losses(first.outputs(theta, first.x), first.y).shape
-        if shape != (1,):
-            raise EdgewiseError(f"loss: gives {tuple(shape)} of one example; must be (1,), as of reduction='none'")
+        objective = Objective(model, loss, x, y, chunk_size)
+        _require_losses(objective, theta)
         pairs = EigenTracker(objective, tolerance=tolerance).measure(theta)
         rows = {}
-        for name, members in groups.items():
-            group = objective.subset(_checked(name, torch.as_tensor(members), len(objective)))
+        for name, members in chosen.items():
+            group = objective.subset(members)
             found = group.evaluate(theta)
             rows[name] = {
                 "examples": len(group),
@@ -87,13 +92,48 @@ def measure(
                 "curvature_influence": curvature_influence(found.gradient, pairs.vectors[0]),
                 "gradient_norm": found.gradient.norm().item(),
             }
+            if not all(map(math.isfinite, rows[name].values())):
+                raise EdgewiseError(f"data: the loss or the gradient of {name!r} is not a finite number")
     finally:
-        model.train(was_training)
+        for module, training in modes.items():
+            module.training = training
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("group")
     return Measured(pairs.values[0].item(), pairs.vectors[0], table)  # noqa: PD011
 
 
-def _checked(name: str, members: Tensor, count: int) -> Tensor:
+def _require_labels(x: Tensor, y: Tensor) -> None:
+    """Stop where data are not examples with a label each."""
+    if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
+        raise EdgewiseError(f"data: was a {type(x).__name__} and a {type(y).__name__}; must be two tensors")
+    if len(x) == 0 or y.shape != (len(x),) or y.dtype != torch.int64:
+        raise EdgewiseError(
+            f"data: x is {tuple(x.shape)} and y {y.dtype} {tuple(y.shape)}; y must be int64 ({len(x)},), at least (1,)"
+        )
+
+
+def _require_losses(objective: Objective, theta: Tensor) -> None:
+    """Stop where the model has no output a class, or the loss is not one an example."""
+    if not len(theta):
+        raise EdgewiseError("model: has no parameters")
+    few = objective.subset(torch.arange(min(2, len(objective))))
+    outputs = few.outputs(theta, few.x)
+    if not isinstance(outputs, Tensor) or outputs.ndim != 2:
+        raise EdgewiseError("model: must give a tensor [examples, classes]")
+    low, high, classes = int(objective.y.min()), int(objective.y.max()), outputs.shape[1]
+    if low < 0 or high >= classes:
+        raise EdgewiseError(f"data: y is from {low} to {high}; must be from 0 to {classes - 1}, as the model's outputs")
+    if not (callable(objective.loss) or objective.loss in ("mse", "ce")):
+        raise EdgewiseError(f"loss: was {objective.loss!r}; must be mse, ce, or a function of outputs and labels")
+    losses = few.example_losses(outputs, few.y)
+    if losses.shape != (len(few),):
+        raise EdgewiseError(
+            f"loss: gives {tuple(losses.shape)} of {len(few)} examples; must be ({len(few)},), as of reduction='none'"
+        )
+    if not bool(losses.isfinite().all()):
+        raise EdgewiseError("data: the loss of the first examples is not a finite number")
+
+
+def _members(name: str, members: object, count: int) -> Tensor:
     """The members of a group, if they are a mask of `count` examples or indices of some of them.
 
     Raises
@@ -101,16 +141,21 @@ def _checked(name: str, members: Tensor, count: int) -> Tensor:
     EdgewiseError
         Names the group, if they are not.
     """
-    if members.numel() == 0 or (members.dtype == torch.bool and not members.any()):
+    try:
+        found = members.detach().cpu().numpy() if isinstance(members, Tensor) else np.asarray(members)
+    except (ValueError, TypeError) as error:
+        raise EdgewiseError(f"groups: {name!r} is no mask and no vector of whole numbers ({error})") from error
+    if found.size == 0 or (found.dtype == bool and not found.any()):
         raise EdgewiseError(f"groups: {name!r} has no examples")
-    if members.dtype == torch.bool:
-        if members.shape != (count,):
-            raise EdgewiseError(f"groups: {name!r} is a mask of shape {tuple(members.shape)}; must be ({count},)")
-    elif members.ndim != 1 or members.is_floating_point() or members.is_complex():
-        kind = f"{members.dtype} of shape {tuple(members.shape)}"
+    if found.dtype == bool:
+        if found.shape != (count,):
+            raise EdgewiseError(f"groups: {name!r} is a mask of shape {found.shape}; must be ({count},)")
+        return torch.from_numpy(found)
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        kind = f"{found.dtype} of shape {found.shape}"
         raise EdgewiseError(f"groups: {name!r} is {kind}; must be a mask, or a vector of whole numbers")
-    elif members.min() < 0 or members.max() >= count:
-        raise EdgewiseError(
-            f"groups: {name!r} has indices {int(members.min())} to {int(members.max())}; must be 0 to {count - 1}"
-        )
-    return members
+    if found.min() < 0 or found.max() >= count:
+        raise EdgewiseError(f"groups: {name!r} has indices {found.min()} to {found.max()}; must be 0 to {count - 1}")
+    if len(np.unique(found)) < len(found):
+        raise EdgewiseError(f"groups: {name!r} names examples more than once; a mask must be of type bool")
+    return torch.from_numpy(found.astype(np.int64))

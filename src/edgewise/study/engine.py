@@ -36,6 +36,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.rwlock import RWLOCK_FILE
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+from pydantic import BaseModel, Field, ValidationError
 from tqdm import tqdm
 from voluptuous import Invalid
 
@@ -81,6 +82,20 @@ class InterruptedPipelineError(EdgewiseError):
     exit_status = INTERRUPTED
 
 
+class Holder(BaseModel):
+    """A process that runs a stage."""
+
+    pid: int = Field(gt=0, lt=2**31)
+    cmd: str
+
+
+class Held(BaseModel):
+    """What DVC's file says of the paths that are written and read at the moment."""
+
+    write: dict[str, Holder] = {}
+    read: dict[str, list[Holder]] = {}
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is to run.
@@ -111,7 +126,7 @@ class Seconds:
         """What the file holds; nothing, if there is none or it is damaged."""
         try:
             return cls(path, {str(name): float(seconds) for name, seconds in json.loads(path.read_text()).items()})
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, TypeError, OverflowError, RecursionError):
             return cls(path)
 
     def keep(self, name: str, seconds: float) -> None:
@@ -208,18 +223,17 @@ def mend(folder: Path, temporary: Path) -> None:
         else:
             path.unlink()
     running = temporary / RWLOCK_FILE
+    if not running.exists():
+        return
     try:
-        held = json.loads(running.read_text()) if running.exists() else {}
-    except ValueError:
+        held = Held.model_validate_json(running.read_bytes())
+    except ValidationError:
         running.unlink()
         return
-    holders = [*held.get("write", {}).values(), *itertools.chain.from_iterable(held.get("read", {}).values())]
-    for holder in holders:
-        if psutil.pid_exists(holder["pid"]):
-            raise EdgewiseError(
-                f"DVC already runs a stage of this repository (process {holder['pid']}: {holder['cmd']}); wait until it"
-                " has ended"
-            )
+    for holder in [*held.write.values(), *itertools.chain.from_iterable(held.read.values())]:
+        if psutil.pid_exists(holder.pid) and psutil.Process(holder.pid).status() != psutil.STATUS_ZOMBIE:
+            said = f"DVC already runs a stage of this repository (process {holder.pid}: {holder.cmd})"
+            raise EdgewiseError(f"{' '.join(said.split())}; wait until it has ended")
 
 
 def _is_lock_file(text: str) -> bool:

@@ -110,9 +110,10 @@ def _selector(run: Mapping[str, Any]) -> Interval | None:
 
 
 def _edge_flow(run: Mapping[str, Any]) -> Interval | None:
-    if "edge_flow" not in run.get("theory", {}):
+    edge_flow = run.get("theory", {}).get("edge_flow")
+    if edge_flow is None:  # not asked for, or the optimiser has no model
         return None
-    found = run["theory"]["edge_flow"]["rank_correlation"]
+    found = edge_flow["rank_correlation"]
     return {**found, "score": found["mean"]}
 
 

@@ -1,13 +1,13 @@
 """A finished run of the pipeline as tidy tables."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
-from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -16,6 +16,11 @@ from edgewise.study.reported import METRICS, TABLES, LockFile, md5_of, md5_of_fo
 from edgewise.study.revisions import LOCK
 
 RECORDS = "data/records"
+
+#: The folder of a seed.
+SEED = re.compile(r"seed-(0|[1-9]\d*)")
+
+Content = TypeVar("Content")
 
 #: What the records have for each group at a checkpoint.
 QUANTITIES = ("alignment", "curvature_influence", "gradient_norm", "label_probability")
@@ -52,51 +57,87 @@ def load_run(folder: str | Path) -> Run:
     Raises
     ------
     EdgewiseError
-        If there is no finished run, or the files are not those of one run.
+        If there is no finished run, a file of it is missing or damaged, or the files are not those of one run.
     """
     folder = Path(folder)
-    files = sorted(folder.glob(f"{RECORDS}/seed-*/*/hessian.csv"))
+    files = [path for path in sorted(folder.glob(f"{RECORDS}/*/*/hessian.csv")) if SEED.fullmatch(path.parts[-3])]
     table_files, metric_files = (sorted(folder.glob(path)) for path in (f"{TABLES}/*.csv", f"{METRICS}/*.json"))
     if not files or not any(path.stem == "selector" for path in table_files):
         raise EdgewiseError(f"{folder}: holds no finished run; `dvc repro` makes one")
     steps_files = [file.with_name("steps.csv") for file in files]
     if (folder / LOCK).exists():
         _require_of_one_run(folder, [*files, *steps_files, *metric_files])
-    tables = {path.stem: pd.read_csv(path, index_col=0) for path in table_files}
-    groups = list(dict.fromkeys(tables["selector"]["name"]))
-    steps, hessian = _labelled(steps_files), _labelled(files)
+    metrics = {path.stem: _read(path, lambda path: json.loads(path.read_bytes())) for path in metric_files}
+    for name in metrics.get("verification", {}).get("branches", {}):
+        seed, _, run = name.partition("/")
+        measured = [] if run.startswith("dose") else [f"{run}/hessian.csv"]
+        for needed in ("base/steps.csv", "base/hessian.csv", f"{run}/steps.csv", *measured):
+            if not (folder / RECORDS / seed / needed).exists():
+                raise EdgewiseError(
+                    f"{folder / RECORDS / seed / needed}: is missing; `dvc checkout` restores it, or `dvc repro`"
+                )
+    tables = {path.stem: _read(path, lambda path: pd.read_csv(path, index_col=0)) for path in table_files}
+    groups = list(dict.fromkeys(tables["selector"].get("name", [])))
+    keys = ["step", "time"]
+    steps = _records(steps_files, [*keys, *(f"loss_{group}" for group in groups)])
+    of_checkpoints = [*keys, "iterate", "sharpness", *(f"{name}_{group}" for name in QUANTITIES for group in groups)]
+    hessian = _records(files, of_checkpoints)
     onset = steps[steps["run"] == "base"].groupby("seed")["step"].max()
     steps, hessian = (
         pd.concat([table, (table["step"] - table["seed"].map(onset)).rename("since_onset")], axis=1)
         for table in (steps, hessian)
     )
     keys = ["seed", "run", "step", "since_onset", "time"]
-    losses = _by_group(steps, keys, ["loss"], groups)
-    measured = _by_group(hessian, [*keys, "iterate", "sharpness"], QUANTITIES, groups)
     own = [name for name in steps if name not in keys and name not in {f"loss_{group}" for group in groups}]
-    metrics = {path.stem: json.loads(path.read_text()) for path in metric_files}
-    return Run(groups, steps[[*keys, *own]], losses, measured, tables, metrics)
+    return Run(
+        groups,
+        steps[[*keys, *own]],
+        _by_group(steps, keys, ["loss"], groups),
+        _by_group(hessian, [*keys, "iterate", "sharpness"], QUANTITIES, groups),
+        tables,
+        metrics,
+    )
+
+
+def _read(path: Path, parse: Callable[[Path], Content]) -> Content:
+    """A file of the run, or one clear error that names it."""
+    try:
+        return parse(path)
+    except (OSError, ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())
+        raise EdgewiseError(f"{path}: cannot be read ({said}); `dvc repro` makes it again") from error
 
 
 def _require_of_one_run(folder: Path, files: Sequence[Path]) -> None:
     """Stop if one of the files, or a table, is not what a stage left by dvc.lock."""
     try:
         lock = LockFile.model_validate(YAML(typ="safe").load((folder / LOCK).read_bytes()))
-    except (YAMLError, ValidationError) as error:
+    except (YAMLError, ValueError, OSError, RecursionError) as error:
         raise EdgewiseError(f"{folder / LOCK}: cannot be read; `git checkout {LOCK}` restores it") from error
     left = {output.path: output.md5 for _, output in lock.outputs()}
-    found = {file.relative_to(folder).as_posix(): md5_of(file.read_bytes()) for file in files}
-    found[TABLES] = md5_of_folder({path.name: path.read_bytes() for path in sorted((folder / TABLES).iterdir())})
-    for path, md5 in found.items():
+    found = {file.relative_to(folder).as_posix(): md5_of(_read(file, Path.read_bytes)) for file in files}
+    tables = {path.name: _read(path, Path.read_bytes) for path in sorted((folder / TABLES).iterdir())}
+    for path, md5 in (found | {TABLES: md5_of_folder(tables)}).items():
         if left.get(path) != md5:
             raise EdgewiseError(
                 f"{folder / path}: is not of the run that {LOCK} is of; `dvc checkout` restores it, or `dvc repro`"
             )
 
 
-def _labelled(files: Sequence[Path]) -> pd.DataFrame:
-    """The records of all runs, with their seeds and names."""
-    tables = {(int(file.parts[-3].removeprefix("seed-")), file.parts[-2]): pd.read_csv(file) for file in files}
+def _records(files: Sequence[Path], needed: Sequence[str]) -> pd.DataFrame:
+    """The records of all runs, with their seeds and names; all have the columns `needed`, of numbers."""
+
+    def table(path: Path) -> pd.DataFrame:
+        found = pd.read_csv(path)
+        if lacking := sorted(set(needed) - set(found)):
+            raise ValueError(f"has no column {lacking[0]}")
+        if found.empty or not all(pd.api.types.is_numeric_dtype(found[name]) for name in needed):
+            raise ValueError("has no rows, or cells that are no numbers")
+        if found[["step", "time"]].isna().any(axis=None):
+            raise ValueError("has a row without a step or a time")
+        return found
+
+    tables = {(int(file.parts[-3].removeprefix("seed-")), file.parts[-2]): _read(file, table) for file in files}
     joined = pd.concat(tables, names=["seed", "run", "row"])
     return pd.concat([joined.index.to_frame()[["seed", "run"]], joined], axis=1).reset_index(drop=True)
 

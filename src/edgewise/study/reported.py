@@ -34,6 +34,7 @@ class RecordedStage(BaseModel):
 
     cmd: str
     outs: list[Output] = []
+    params: dict[str, dict[str, Any]] = {}
 
 
 class LockFile(BaseModel):
@@ -86,11 +87,12 @@ class Run:
             If the revision is unknown, lacks what a run leaves, or has it otherwise than the run left it.
         """
         files = Revision.open(revision)
-        lock = files.read_as(LOCK, LockFile)
+        lock, params = files.read_as(LOCK, LockFile), load_yaml(files.read(PARAMS))
         found: dict[str, bytes] = {}
         for stage, output in lock.outputs():
             if output.path.startswith((f"{METRICS}/", TABLES, IMAGES)):
                 found |= _as_left(files, stage, output)
+                _require_params(files.name, params, stage, lock.stages[stage])
 
         def named(folder: str, suffix: str) -> dict[str, bytes]:
             names = (path.removeprefix(f"{folder}/") for path in found if path.startswith(f"{folder}/"))
@@ -101,7 +103,7 @@ class Run:
             statement="",
             command=f"git checkout {files.commit[:10]} && dvc repro" if files.commit else "dvc repro",
             commit=files.commit,
-            params=flat(load_yaml(files.read(PARAMS))),
+            params=flat(params),
             judged=files.read_as(CLAIMS_FILE, ClaimsFile),
             metrics={name: json.loads(content) for name, content in named(METRICS, ".json").items()},
             tables={name: content.decode() for name, content in named(TABLES, ".csv").items()},
@@ -135,6 +137,17 @@ class Run:
     def is_about(self, figure: Figure) -> bool:
         """Whether the run is to be seen in a figure."""
         return self.figures is None or not figure.numbers or bool(set(self.figures) & set(figure.numbers))
+
+
+def _require_params(revision: str, params: Mapping[str, Any], stage: str, recorded: RecordedStage) -> None:
+    """Stop if a stage ran with other parameters than the revision has."""
+    now = flat(params)
+    for name, value in flat(recorded.params.get(PARAMS, {})).items():
+        if now.get(name) != value:
+            raise EdgewiseError(
+                f"{revision}: {PARAMS} has {name} {now.get(name)!r}, the stage {stage} ran with {value!r} (by {LOCK});"
+                " `dvc repro` makes it again"
+            )
 
 
 def _as_left(files: Revision, stage: str, output: Output) -> dict[str, bytes]:
