@@ -1,14 +1,21 @@
 """`edgewise study run` on a small git and DVC repository whose one stage stands for the pipeline."""
 
+import contextlib
+import shutil
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from conftest import tiny
 from dvc.repo import Repo
 
 from edgewise.study.cli import main
+from edgewise.study.engine import INTERRUPTED
 from edgewise.study.revisions import Revision
 
 STAGE = """
@@ -125,3 +132,38 @@ def test_nothing_runs_where_a_variant_is_at_fault(folder, capsys, monkeypatch):
     assert status == 1
     assert all("alpa: is not a parameter" in line for line in error.splitlines())
     assert names(folder) == before
+
+
+def stages_in(folder: Path) -> list[psutil.Process]:
+    """The stages that run in a repository, or beside it."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cmdline()[-1:] == ["stage.py"] and str(folder) in process.cwd():
+                found.append(process)
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_study_that_is_ended_ends_what_it_runs_and_starts_no_other_variant(folder, tmp_path, environment, number):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "stage.py").write_text("import time\ntime.sleep(300)\n")
+    git(copy, "commit", "--all", "--quiet", "--message", "a long stage")
+    code = "from edgewise.study.cli import main; raise SystemExit(main(['study', 'run', 'far.yaml']))"
+    # Where the tests run in the background, SIGINT is ignored in what they start.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    command = [sys.executable, "-c", heard + code]
+    with subprocess.Popen(command, cwd=copy, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        end = time.monotonic() + 120
+        while not stages_in(copy):
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == INTERRUPTED
+    assert error.splitlines()[-1] == (
+        "error: far, quick: interrupted; the same command goes on with the variants that have not run"
+    )
+    assert "Traceback" not in error
+    assert stages_in(copy) == []

@@ -3,13 +3,16 @@
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import join
+from threading import Event
 from typing import TYPE_CHECKING
 
 from dvc.exceptions import DvcException
@@ -18,7 +21,7 @@ from tqdm import tqdm
 
 from edgewise.errors import EdgewiseError
 from edgewise.params import Params, parse_params
-from edgewise.study.engine import positive_count
+from edgewise.study.engine import LOOK_EVERY, PATIENCE, InterruptedPipelineError, end_commands, positive_count
 from edgewise.study.plan import SIZES, Size, Study, as_options, check, experiment_name, read_study
 from edgewise.study.revisions import PARAMS, Revision
 
@@ -78,7 +81,10 @@ def conduct(path: Path, size: Size, jobs: int) -> str:
         If the study is at fault, or the working tree differs from the commit that experiments start from.
     StudyFailedError
         If variants failed, with the reason of each; the others have run.
+    InterruptedPipelineError
+        After Ctrl-C or SIGTERM, when what ran has ended.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     study = read_study(path)
     must_be_committed(path)
     params = check(study, path.stem, Revision.open("HEAD").read(PARAMS))[size]
@@ -86,15 +92,23 @@ def conduct(path: Path, size: Size, jobs: int) -> str:
     with Repo() as repo:
         repo.experiments.remove([task.experiment for task in tasks if task.stale])
     failed: dict[str, str] = {}
+    stop = Event()
     with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(study.variants), unit="variant") as bar:
         bar.update(len(study.variants) - len(tasks))
-        running = {pool.submit(run_variant, task): task for task in tasks}
-        for future in as_completed(running):
-            task = running[future]
-            if reason := future.result():
-                failed[task.name] = reason
-            bar.write(f"{task.name}: {'failed' if reason else 'done'}", file=sys.stderr)
-            bar.update()
+        running = {pool.submit(run_variant, task, stop): task for task in tasks}
+        try:
+            for future in as_completed(running):
+                task = running[future]
+                if reason := future.result():
+                    failed[task.name] = reason
+                bar.write(f"{task.name}: {'failed' if reason else 'done'}", file=sys.stderr)
+                bar.update()
+        except KeyboardInterrupt:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise InterruptedPipelineError(
+                f"{path.stem}, {size}: interrupted; the same command goes on with the variants that have not run"
+            ) from None
     there = len(study.variants) - len(tasks)
     said = f"{path.stem}, {size}: {len(tasks) - len(failed)} of {len(study.variants)} variants run, {there} were there"
     if failed:
@@ -146,11 +160,27 @@ def params_of(experiment: str) -> Params | None:
         return None
 
 
-def run_variant(task: Task) -> str:
-    """Run one variant; the reason if it failed, else nothing."""
+def run_variant(task: Task, stop: Event) -> str:
+    """Run one variant, or end it once `stop` is set; the reason if it failed, else nothing."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(task.command, env=environment, capture_output=True, text=True, check=False)
-    return "" if done.returncode == 0 else reason_of(done.stdout + done.stderr)
+    # A session of its own: the Ctrl-C of a terminal is not to end DVC while it writes, but the stage's command.
+    process = subprocess.Popen(
+        task.command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    asked, output = 0, None
+    while output is None:
+        with suppress(subprocess.TimeoutExpired):
+            output, _ = process.communicate(timeout=LOOK_EVERY)
+        if stop.is_set():
+            asked += 1
+            end_commands(process.pid, kill=asked > PATIENCE)
+    return "" if process.returncode == 0 else reason_of(output)
 
 
 def reason_of(output: str) -> str:

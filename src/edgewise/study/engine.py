@@ -450,7 +450,7 @@ def run_stage(name: str, folder: str, run: str, gpu: str | None) -> float | None
                 process.wait(LOOK_EVERY)
             if stop.is_set():
                 asked += 1
-                _end_commands(process.pid, kill=asked > PATIENCE)
+                end_commands(process.pid, kill=asked > PATIENCE)
         output.seek(0)
         printed = output.read()
     if process.returncode != 0:
@@ -458,7 +458,7 @@ def run_stage(name: str, folder: str, run: str, gpu: str | None) -> float | None
     return time.monotonic() - began if f"Running stage '{name}'" in printed else None
 
 
-def _end_commands(dvc: int, *, kill: bool) -> None:
+def end_commands(dvc: int, *, kill: bool) -> None:
     """End what a DVC process has started, and not the process itself, which may be writing its lock file."""
     with suppress(psutil.NoSuchProcess):
         for command in psutil.Process(dvc).children(recursive=True):
