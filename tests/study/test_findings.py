@@ -35,8 +35,8 @@ def test_one_run_names_who_gains_and_who_loses():
 
 def test_several_runs_are_counted():
     said = who_gains([metrics([UP, DOWN, DOWN, OPEN]), metrics([UP, UP, DOWN, OPEN])])
-    assert said.startswith("Of 2 runs: At equal training time, inliers gain in 2; boundary examples gain in 1 and lose")
-    assert "input-outliers are undecided in 2. At equal step, " in said
+    assert said.startswith("Of 2 runs, at equal training time, inliers gain in 2; boundary examples gain in 1 and lose")
+    assert "input-outliers are undecided in 2. Of these, at equal step, " in said
 
 
 def test_verdicts_are_counted_after_the_correction_and_the_paper_s_apart():

@@ -56,17 +56,8 @@ def who_gains(metrics: Sequence[Mapping[str, Any]]) -> str:
                 for group, of in signs.items()
             ]
         parts.append(f"at equal {held}, {_listed(found) if len(metrics) == 1 else '; '.join(found)}")
-    text = f"{'; '.join(parts)}." if len(metrics) == 1 else f"of {len(metrics)} runs: {'. '.join(map(_begun, parts))}."
-    return _begun(text)
-
-
-def _begun(text: str) -> str:
-    """With a capital.
-
-    >>> _begun("at equal step")
-    'At equal step'
-    """
-    return text[0].upper() + text[1:]
+    text = "; ".join(parts) if len(metrics) == 1 else f"of {len(metrics)} runs, {'. Of these, '.join(parts)}"
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def how_many_hold(claims: Sequence[Sequence[JudgedClaim]]) -> str:
