@@ -256,10 +256,10 @@ def test_a_stage_that_does_not_end_when_it_is_asked_to_is_killed(tmp_path):
     program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {deaf!r}])"
     dvc = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     dvc.stdout.read(1)
-    engine.end_commands(dvc.pid, kill=False)
+    engine._end_commands(dvc.pid, kill=False)
     with pytest.raises(subprocess.TimeoutExpired):
         dvc.wait(1)
-    engine.end_commands(dvc.pid, kill=True)
+    engine._end_commands(dvc.pid, kill=True)
     assert dvc.wait(60) == 0
 
 

@@ -198,9 +198,10 @@ def plots_page(repository, tmp_path) -> Path:
     """The page of `dvc plots diff`, of the committed results and of others in the working tree."""
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", repository, clone], check=True)
-    for path in (".dvc/config", ".dvc/page.html", ".dvc/plots", "dvc.yaml", "plots"):
-        copy = shutil.copytree if (repository / path).is_dir() else shutil.copyfile
-        copy(repository / path, clone / path, **({"dirs_exist_ok": True} if copy is shutil.copytree else {}))
+    for file in (".dvc/config", ".dvc/page.html", "dvc.yaml"):
+        shutil.copyfile(repository / file, clone / file)
+    for folder in (".dvc/plots", "plots"):
+        shutil.copytree(repository / folder, clone / folder, dirs_exist_ok=True)
     table = clone / "plots/tables/delta_loss.csv"
     table.write_text(table.read_text().replace(",0.", ",0.1"))
     (clone / ".venv").mkdir()

@@ -28,8 +28,7 @@ def second_onset(records: SeedRecords) -> int | None:
 
 def late_ratio(records: SeedRecords, rule: Rule) -> float:
     """The mean of what a rule compares with the threshold, relative to it, over the later half of the baseline."""
-    late = second_half(as_if_regular(_measured(records, rule, "baseline")))
-    return float(late[RULE_COLUMN[rule]].mean() / records.setting.threshold)
+    return float(_late(records, rule).mean())
 
 
 def caveats(seeds: Seeds) -> list[str]:
@@ -42,7 +41,7 @@ def caveats(seeds: Seeds) -> list[str]:
     off = {}
     for seed, records in seeds.items():
         kappa = late_ratio(records, "secant")
-        largest = float(second_half(records.hessian["baseline"])["sharpness"].max() / records.setting.threshold)
+        largest = float(_late(records, "sharpness").max())
         # On smooth networks kappa falls between bursts of the oscillation; then lambda_1 has been at the threshold.
         if not (abs(kappa - 1) <= EDGE_MARGIN or largest >= 1):
             off[seed] = f"κ is {kappa:.2f} of the threshold and the sharpness at most {largest:.2f} of it"
@@ -67,6 +66,12 @@ def _which(some: Mapping[int, object], seeds: Seeds) -> str:
         return "in every seed"
     *first, last = map(str, some)
     return f"in seeds {', '.join(first)} and {last}" if first else f"in seed {last}"
+
+
+def _late(records: SeedRecords, rule: Rule) -> pd.Series:
+    """What a rule compares with the threshold, relative to it, over the later half of the baseline."""
+    late = second_half(as_if_regular(_measured(records, rule, "baseline")))
+    return late[RULE_COLUMN[rule]] / records.setting.threshold
 
 
 def _measured(records: SeedRecords, rule: Rule, run: str) -> pd.DataFrame:

@@ -109,23 +109,23 @@ def _sharpness_panel(
     """
     suffix, xlabel = CLOCKS[held]
     table = tables[f"{name}{suffix}"]
-    own = {branch: float(table[f"{'exit_' * (branch == 'exit')}stability_threshold"].iloc[0]) for branch in branches}
+    of_baseline, of_exit = table[["stability_threshold", "exit_stability_threshold"]].iloc[0].astype(float)
+    threshold = of_exit if branches == ["exit"] else of_baseline
     # The baseline lies on top.
     styles = {branch: branch_style(branch) for branch in reversed(branches)}
     if len(branches) == 1:
         # No baseline shows the steps before onset.
         styles = {branch: replace(style, start=-np.inf) for branch, style in styles.items()}
-    first = own[branches[0]]
-    draw_curves(panel, table, styles, bounds=(0, np.inf), robust=robust, within=[0, first])
+    draw_curves(panel, table, styles, bounds=(0, np.inf), robust=robust, within=[0, threshold])
     mark_onset(panel)
-    label = f"threshold {first:.6g}"
+    label = f"threshold {threshold:.6g}"
     if "exit" in branches:
-        if first < own["exit"] <= panel.get_ylim()[1]:
-            mark_threshold(panel, own["exit"], f"exit: {own['exit']:.6g}")
-        elif first < own["exit"]:
-            label = f"{label}; exit: {own['exit']:.6g}"
+        if threshold < of_exit <= panel.get_ylim()[1]:
+            mark_threshold(panel, of_exit, f"exit: {of_exit:.6g}")
+        elif threshold < of_exit:
+            label = f"{label}; exit: {of_exit:.6g}"
         _mark_second_onset(panel, tables["moments"], held)
-    mark_threshold(panel, first, label)
+    mark_threshold(panel, threshold, label)
     panel.set(xlabel=xlabel, ylabel=ylabel)
 
 

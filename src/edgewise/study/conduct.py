@@ -4,11 +4,9 @@ import argparse
 import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import join
@@ -21,7 +19,7 @@ from tqdm import tqdm
 
 from edgewise.errors import EdgewiseError
 from edgewise.params import Params, parse_params
-from edgewise.study.engine import LOOK_EVERY, PATIENCE, InterruptedPipelineError, end_commands, positive_count
+from edgewise.study.engine import InterruptedPipelineError, positive_count, run_dvc
 from edgewise.study.plan import SIZES, Size, Study, as_options, check, experiment_name, read_study
 from edgewise.study.revisions import PARAMS, Revision
 
@@ -51,9 +49,9 @@ class Task:
     stale: bool
 
     @property
-    def command(self) -> list[str]:
-        """What runs it, beside the working tree."""
-        return ["dvc", "--wait-for-lock", "exp", "run", "--temp", "--name", self.experiment, *self.options]
+    def arguments(self) -> list[str]:
+        """What DVC runs it by, beside the working tree."""
+        return ["exp", "run", "--temp", "--name", self.experiment, *self.options]
 
 
 def add_command(commands: "Commands") -> None:
@@ -162,25 +160,8 @@ def params_of(experiment: str) -> Params | None:
 
 def run_variant(task: Task, stop: Event) -> str:
     """Run one variant, or end it once `stop` is set; the reason if it failed, else nothing."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    # A session of its own: the Ctrl-C of a terminal is not to end DVC while it writes, but the stage's command.
-    process = subprocess.Popen(
-        task.command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    asked, output = 0, None
-    while output is None:
-        with suppress(subprocess.TimeoutExpired):
-            output, _ = process.communicate(timeout=LOOK_EVERY)
-        if stop.is_set():
-            asked += 1
-            end_commands(process.pid, kill=asked > PATIENCE)
-    return "" if process.returncode == 0 else reason_of(output)
+    status, printed = run_dvc(task.arguments, stop, os.getcwd(), {})
+    return "" if status == 0 else reason_of(printed)
 
 
 def reason_of(output: str) -> str:

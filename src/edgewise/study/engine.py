@@ -17,12 +17,12 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import networkx
 import psutil
@@ -231,9 +231,17 @@ def mend(folder: Path, temporary: Path) -> None:
         running.unlink()
         return
     for holder in [*held.write.values(), *itertools.chain.from_iterable(held.read.values())]:
-        if psutil.pid_exists(holder.pid) and psutil.Process(holder.pid).status() != psutil.STATUS_ZOMBIE:
+        if _lives(holder.pid):
             said = f"DVC already runs a stage of this repository (process {holder.pid}: {holder.cmd})"
             raise EdgewiseError(f"{' '.join(said.split())}; wait until it has ended")
+
+
+def _lives(pid: int) -> bool:
+    """Whether there is such a process, and not only what is left of one that has ended."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _is_lock_file(text: str) -> bool:
@@ -428,18 +436,40 @@ def run_stage(name: str, folder: str, run: str, gpu: str | None) -> float | None
     StageFailedError
         If the exit status is not 0; the message is what was printed.
     """
-    stop = Event(run)
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    if gpu is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = gpu
+    own = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
+    began = time.monotonic()
+    status, printed = run_dvc(["repro", "--single-item", name], Event(run), folder, own)
+    if status != 0:
+        raise StageFailedError(printed.strip())
+    return time.monotonic() - began if f"Running stage '{name}'" in printed else None
+
+
+class Stop(Protocol):
+    """An event of this process, or of a cluster."""
+
+    def is_set(self) -> bool:
+        """Whether what runs is to end."""
+
+
+def run_dvc(arguments: Sequence[str], stop: Stop, folder: str, own: Mapping[str, str]) -> tuple[int, str]:
+    """Run DVC in a repository, in a thread of its own, and end the commands that it has started once `stop` is set.
+
+    Parameters
+    ----------
+    own : variables of the environment beside those of this process
+
+    Returns
+    -------
+    Its exit status, and what was printed.
+    """
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     # The Ctrl-C of a terminal goes to all processes. It is not to end DVC while it writes, but the stage's command.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    began = time.monotonic()
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", name],
+            [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments],
             cwd=folder,
-            env=environment,
+            env={**os.environ, "PATH": path, **own},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -450,15 +480,12 @@ def run_stage(name: str, folder: str, run: str, gpu: str | None) -> float | None
                 process.wait(LOOK_EVERY)
             if stop.is_set():
                 asked += 1
-                end_commands(process.pid, kill=asked > PATIENCE)
+                _end_commands(process.pid, kill=asked > PATIENCE)
         output.seek(0)
-        printed = output.read()
-    if process.returncode != 0:
-        raise StageFailedError(printed.strip())
-    return time.monotonic() - began if f"Running stage '{name}'" in printed else None
+        return process.returncode, output.read()
 
 
-def end_commands(dvc: int, *, kill: bool) -> None:
+def _end_commands(dvc: int, *, kill: bool) -> None:
     """End what a DVC process has started, and not the process itself, which may be writing its lock file."""
     with suppress(psutil.NoSuchProcess):
         for command in psutil.Process(dvc).children(recursive=True):

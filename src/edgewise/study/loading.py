@@ -68,20 +68,12 @@ def load_run(folder: str | Path) -> Run:
     if (folder / LOCK).exists():
         _require_of_one_run(folder, [*files, *steps_files, *metric_files])
     metrics = {path.stem: _read(path, lambda path: json.loads(path.read_bytes())) for path in metric_files}
-    for name in metrics.get("verification", {}).get("branches", {}):
-        seed, _, run = name.partition("/")
-        measured = [] if run.startswith("dose") else [f"{run}/hessian.csv"]
-        for needed in ("base/steps.csv", "base/hessian.csv", f"{run}/steps.csv", *measured):
-            if not (folder / RECORDS / seed / needed).exists():
-                raise EdgewiseError(
-                    f"{folder / RECORDS / seed / needed}: is missing; `dvc checkout` restores it, or `dvc repro`"
-                )
+    _require_complete(folder, metrics.get("verification"))
     tables = {path.stem: _read(path, lambda path: pd.read_csv(path, index_col=0)) for path in table_files}
     groups = list(dict.fromkeys(tables["selector"].get("name", [])))
-    keys = ["step", "time"]
-    steps = _records(steps_files, [*keys, *(f"loss_{group}" for group in groups)])
-    of_checkpoints = [*keys, "iterate", "sharpness", *(f"{name}_{group}" for name in QUANTITIES for group in groups)]
-    hessian = _records(files, of_checkpoints)
+    steps = _records(steps_files, [f"loss_{group}" for group in groups])
+    of_groups = [f"{name}_{group}" for name in QUANTITIES for group in groups]
+    hessian = _records(files, ["iterate", "sharpness", *of_groups])
     onset = steps[steps["run"] == "base"].groupby("seed")["step"].max()
     steps, hessian = (
         pd.concat([table, (table["step"] - table["seed"].map(onset)).rename("since_onset")], axis=1)
@@ -124,8 +116,22 @@ def _require_of_one_run(folder: Path, files: Sequence[Path]) -> None:
             )
 
 
-def _records(files: Sequence[Path], needed: Sequence[str]) -> pd.DataFrame:
-    """The records of all runs, with their seeds and names; all have the columns `needed`, of numbers."""
+def _require_complete(folder: Path, verification: Any) -> None:
+    """Stop if a branch that was verified has left no record."""
+    branches = verification.get("branches") if isinstance(verification, dict) else None
+    for name in branches or ():
+        seed, _, run = name.partition("/")
+        measured = [] if run.startswith("dose") else [f"{run}/hessian.csv"]
+        for needed in ("base/steps.csv", "base/hessian.csv", f"{run}/steps.csv", *measured):
+            if not (folder / RECORDS / seed / needed).exists():
+                raise EdgewiseError(
+                    f"{folder / RECORDS / seed / needed}: is missing; `dvc checkout` restores it, or `dvc repro`"
+                )
+
+
+def _records(files: Sequence[Path], own: Sequence[str]) -> pd.DataFrame:
+    """The records of all runs, with their seeds and names; all have the columns step, time and `own`, of numbers."""
+    needed = ["step", "time", *own]
 
     def table(path: Path) -> pd.DataFrame:
         found = pd.read_csv(path)

@@ -87,12 +87,17 @@ class Run:
             If the revision is unknown, lacks what a run leaves, or has it otherwise than the run left it.
         """
         files = Revision.open(revision)
-        lock, params = files.read_as(LOCK, LockFile), load_yaml(files.read(PARAMS))
+        lock, params = files.read_as(LOCK, LockFile), flat(load_yaml(files.read(PARAMS)))
+        outputs = [
+            (stage, output)
+            for stage, output in lock.outputs()
+            if output.path.startswith((f"{METRICS}/", TABLES, IMAGES))
+        ]
         found: dict[str, bytes] = {}
-        for stage, output in lock.outputs():
-            if output.path.startswith((f"{METRICS}/", TABLES, IMAGES)):
-                found |= _as_left(files, stage, output)
-                _require_params(files.name, params, stage, lock.stages[stage])
+        for stage, output in outputs:
+            found |= _as_left(files, stage, output)
+        for stage in dict.fromkeys(stage for stage, _ in outputs):
+            _require_params(files.name, params, stage, lock.stages[stage])
 
         def named(folder: str, suffix: str) -> dict[str, bytes]:
             names = (path.removeprefix(f"{folder}/") for path in found if path.startswith(f"{folder}/"))
@@ -103,7 +108,7 @@ class Run:
             statement="",
             command=f"git checkout {files.commit[:10]} && dvc repro" if files.commit else "dvc repro",
             commit=files.commit,
-            params=flat(params),
+            params=params,
             judged=files.read_as(CLAIMS_FILE, ClaimsFile),
             metrics={name: json.loads(content) for name, content in named(METRICS, ".json").items()},
             tables={name: content.decode() for name, content in named(TABLES, ".csv").items()},
@@ -140,13 +145,12 @@ class Run:
 
 
 def _require_params(revision: str, params: Mapping[str, Any], stage: str, recorded: RecordedStage) -> None:
-    """Stop if a stage ran with other parameters than the revision has."""
-    now = flat(params)
+    """Stop if a stage ran with other parameters than the revision has, of which `params` are flat."""
     for name, value in flat(recorded.params.get(PARAMS, {})).items():
-        if now.get(name) != value:
+        if params.get(name) != value:
             raise EdgewiseError(
-                f"{revision}: {PARAMS} has {name} {now.get(name)!r}, the stage {stage} ran with {value!r} (by {LOCK});"
-                " `dvc repro` makes it again"
+                f"{revision}: {PARAMS} has {name} {params.get(name)!r}, the stage {stage} ran with {value!r}"
+                f" (by {LOCK}); `dvc repro` makes it again"
             )
 
 
