@@ -90,7 +90,7 @@ def test_params_yaml_names_every_parameter(repository):
         ("robustness: {epsilons: automatic}", "robustness.epsilons", "'automatic'", "'auto', or must be a valid list"),
         ("robustness: {epsilons: 8}", "robustness.epsilons", "8", "'auto', or must be a valid list"),
         ("robustness: {epsilons: null}", "robustness.epsilons", "None", "'auto', or must be a valid list"),
-        ("prototypes: {trained: 60}", "prototypes", "'trained': 60", "at most candidates (50)"),
+        ("prototypes: {trained: 60}", "prototypes.trained", "60", "at most prototypes.candidates (50)"),
         ("seeds: []", "seeds", "[]", "at least 1"),
         ("seeds: [1, 2, 1]", "seeds", "[1, 2, 1]", "must not repeat [1]"),
         ("seeds: 3", "seeds", "3", "list"),
@@ -118,15 +118,15 @@ def test_params_yaml_names_every_parameter(repository):
         ("branch: {per_doubling: some}", "branch.per_doubling", "'some'", "'all', or must be a valid integer"),
         (
             "branch: {exit_factor: 0.0001}",
-            "branch",
-            "'exit_factor': 0.0001",
-            "steps (200) / exit_factor (0.0001) must be at most 1000000",
+            "branch.exit_factor",
+            "0.0001",
+            "branch.steps (200) divided by it must be at most 1000000",
         ),
         (
             "branch: {factors: [0.5, 0.0001]}",
-            "branch",
-            "'factors': [0.5, 0.0001]",
-            "/ factors (0.0001) must be at most",
+            "branch.factors",
+            "0.0001",
+            "branch.steps (200) divided by it must be at most",
         ),
         ("branch: {factors: [0.5, 1.0]}", "branch.factors[1]", "1.0", "less than 1"),
         ("branch: {factors: [0.5, 0]}", "branch.factors[1]", "0", "greater than or equal to 0.000001"),
@@ -168,8 +168,12 @@ def test_params_yaml_names_every_parameter(repository):
         ),
         ("branch: {exit_factor: 1.0}", "branch.exit_factor", "1.0", "less than 1"),
         ("branch: {exit_factor: 0}", "branch.exit_factor", "0", "greater than or equal to 0.000001"),
-        ("branch: {steps: 10}", "branch", "'steps': 10", "checkpoint_every (25) must be at most steps (10)"),
-        ("model: {width: 1, normalisation: group}", "model", "'width': 1", "needs a width of at least 2"),
+        ("branch: {steps: 10}", "branch.checkpoint_every", "25", "must be at most branch.steps (10)"),
+        ("model: {width: 1, normalisation: group}", "model.width", "1", "must be at least 2"),
+        ("ood: {gaussian_noise: [0.1]}", "ood.gaussian_noise", "[0.1]", "as many severities"),
+        ("{dataset: {n: 100}, compute: {ranks: 101}}", "compute.ranks", "101", "at most dataset.n (100)"),
+        ("seeds: [0.0]", "seeds[0]", "0.0", "integer"),
+        ("groups: {file: ''}", "groups.file", "''", "at least 1 character"),
         ("optimizer: {lr: 0}", "optimizer.lr", "0", "greater than or equal to 0.000000001"),
         ("hessian: {tolerance: 1}", "hessian.tolerance", "1", "less than 1"),
         ("compute: {device: abacus}", "compute.device", "'abacus'", "'cpu'"),
@@ -263,7 +267,7 @@ def test_the_exit_branch_takes_at_most_a_million_steps(steps, exit_factor):
     text = f"branch: {{steps: {steps}, exit_factor: {float(exit_factor):.6f}}}"
     assert parse_params(text).branch.exit_factor == float(exit_factor)
     one_more = text.replace(f"steps: {steps}", f"steps: {int(steps) + 1}")
-    assert_one_parameter_error(one_more, "branch", f"steps ({int(steps) + 1}) / exit_factor", "at most 1000000")
+    assert_one_parameter_error(one_more, "branch.exit_factor", f"steps ({int(steps) + 1}) divided", "at most 1000000")
 
 
 @pytest.mark.parametrize("enter_step", [7, 151, 300, 10_000])

@@ -413,6 +413,11 @@ def test_image_folder_with_an_unreadable_image_is_an_error_that_names_it(image_f
     fails("dataset.root", "1.png", name="image_folder", root=str(tmp_path), classes=("ant", "bee"))
 
 
+def test_a_name_that_breaks_lines_breaks_no_message(image_folder, tmp_path):
+    (tmp_path / "train/ant/1\n\x1b.png").write_bytes(b"no image")
+    fails("dataset.root", r"1\n\x1b.png", name="image_folder", root=str(tmp_path), classes=("ant", "bee"))
+
+
 @pytest.mark.parametrize(("dtype", "suffix"), [(np.uint16, "png"), (np.int32, "tiff"), (np.float32, "tiff")])
 def test_image_folder_with_more_than_8_bits_is_an_error_that_names_the_image(image_folder, tmp_path, dtype, suffix):
     path = next((tmp_path / "train" / "ant").iterdir()).with_suffix(f".{suffix}")

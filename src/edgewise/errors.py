@@ -17,6 +17,15 @@ def shown(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
+def in_one_line(text: str) -> str:
+    r"""A text in which what cannot be printed, as in a file's name, is escaped.
+
+    >>> print(in_one_line("train/a\nb.png"))
+    train/a\nb.png
+    """
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
 class EdgewiseError(Exception):
     """Something the user can mend; the message says what was wrong and what is allowed.
 
@@ -32,7 +41,7 @@ class ParameterError(EdgewiseError):
     """A parameter, or a file that a parameter names, is not usable."""
 
     def __init__(self, name: str, value: object, allowed: str) -> None:
-        super().__init__(f"{name}: was {shown(value)}; {allowed}")
+        super().__init__(in_one_line(f"{name}: was {shown(value)}; {allowed}"))
 
 
 class NotAtTheEdgeError(EdgewiseError):

@@ -33,6 +33,8 @@ def _must_be_printable(text: str) -> str:
     return text
 
 
+Printable = Annotated[str, AfterValidator(_must_be_printable)]
+
 # Upper limits lie far beyond what is of use: they keep every number finite, and a slip from filling the machine.
 StepSize = Annotated[float, Field(ge=1e-9, le=1e6)]
 #: As it stands in params.yaml, integer or not.
@@ -41,8 +43,8 @@ PositiveNumber = Annotated[int | float, Field(ge=1e-9, le=1e6)]
 Factor = Annotated[float, Field(ge=1e-6, lt=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
-#: Of numpy's, scikit-learn's and torch's generators.
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+#: Of numpy's, scikit-learn's and torch's generators. Not 0.0, by which DVC would name the runs.
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 #: A displacement, in units of v_diff; the paper's are 3 and 10.
 Alpha = Annotated[float, Field(ge=0, le=1000)]
 #: A strength of an attack or a corruption.
@@ -127,7 +129,8 @@ class PrototypeParams(Section):
     @model_validator(mode="after")
     def _trained_are_candidates(self) -> Self:
         if self.trained > self.candidates:
-            raise ValueError(f"trained ({self.trained}) must be at most candidates ({self.candidates})")
+            allowed = f"must be at most prototypes.candidates ({self.candidates})"
+            raise ParameterError("prototypes.trained", self.trained, allowed)
         return self
 
 
@@ -139,7 +142,7 @@ class GroupParams(Section):
     source: Literal["prototypes", "file", "both", "none"] = "prototypes"
     #: A CSV with the columns example and group, or a .npz with train_group. An example is a place in the training split
     #: from 0 on; of an image folder, a path from dataset.root on, as train/cat/1.png.
-    file: str = "datasets/groups.csv"
+    file: Text = "datasets/groups.csv"
     #: Fraction of the natural training images of each class that get the label of another class; they are tracked as
     #: the group mislabelled, the others as the group clean.
     noise: Fraction = 0.0
@@ -191,7 +194,7 @@ class ModelParams(Section):
     @model_validator(mode="after")
     def _more_than_one_unit_to_normalise(self) -> Self:
         if self.normalisation == "group" and self.width < 2:
-            raise ValueError(f"normalisation group needs a width of at least 2, was {self.width}")
+            raise ParameterError("model.width", self.width, "must be at least 2 with model.normalisation group")
         return self
 
 
@@ -270,14 +273,16 @@ class BranchParams(Section):
     @model_validator(mode="after")
     def _spacing_fits(self) -> Self:
         if self.checkpoint_every > self.steps:
-            raise ValueError(f"checkpoint_every ({self.checkpoint_every}) must be at most steps ({self.steps})")
+            allowed = f"must be at most branch.steps ({self.steps})"
+            raise ParameterError("branch.checkpoint_every", self.checkpoint_every, allowed)
         return self
 
     @model_validator(mode="after")
     def _every_branch_ends(self) -> Self:
         for name, factor in (("exit_factor", self.exit_factor), *(("factors", factor) for factor in self.factors)):
             if self.steps > 1_000_000 * factor:
-                raise ValueError(f"steps ({self.steps}) / {name} ({factor}) must be at most 1000000 steps")
+                allowed = f"branch.steps ({self.steps}) divided by it must be at most 1000000 steps"
+                raise ParameterError(f"branch.{name}", factor, allowed)
         return self
 
 
@@ -418,7 +423,8 @@ class OodParams(Section):
     def _as_many_severities(self) -> Self:
         counts = {name: len(getattr(self, name)) for name in ("gaussian_noise", "contrast", "gaussian_blur")}
         if len(set(counts.values())) > 1:
-            raise ValueError(f"must hold as many severities of each corruption, has {counts}")
+            allowed = f"must hold as many severities of each corruption, which are {counts}"
+            raise ParameterError("ood.gaussian_noise", self.gaussian_noise, allowed)
         return self
 
 
@@ -542,6 +548,13 @@ class Params(Section):
         if largest * self.optimizer.weight_decay >= 1:
             allowed = f"must be below 1 / optimizer.weight_decay = {1 / self.optimizer.weight_decay:g}"
             raise ParameterError("sweep.step_sizes", self.sweep.step_sizes, allowed)
+        return self
+
+    @model_validator(mode="after")
+    def _each_rank_has_examples(self) -> Self:
+        if self.compute.ranks > self.dataset.n:
+            allowed = f"must be at most dataset.n ({self.dataset.n}), for the ranks share the examples"
+            raise ParameterError("compute.ranks", self.compute.ranks, allowed)
         return self
 
     @model_validator(mode="after")

@@ -179,7 +179,8 @@ def test_a_start_of_the_wrong_rank_is_mended():
 
 def test_no_convergence_is_an_error_that_names_the_tolerance():
     matrix = with_spectrum(torch.linspace(0, 1, 400))
-    with pytest.raises(EdgewiseError, match=r"^hessian\.tolerance: was 1e-10; after \d+ Hessian-vector products"):
+    said = r"^tolerance \(hessian\.tolerance\): was 1e-10; after \d+ Hessian-vector products"
+    with pytest.raises(EdgewiseError, match=said):
         solve(matrix, tolerance=1e-10, max_products=12)
 
 

@@ -24,6 +24,14 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Dropout(0.5), nn.Linear(4, 3)).double()
 
 
+@pytest.mark.parametrize(
+    "model", [nn.LazyLinear(3), nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 3, device="meta"))], ids=["lazy", "meta"]
+)
+def test_a_model_without_values_is_one_line(model, data):
+    with pytest.raises(EdgewiseError, match=r"^model: has parameters without values"):
+        edgewise.measure(model, "mse", data, GROUPS)
+
+
 def test_a_loss_of_ones_own_is_measured_as_a_dense_reference(model, data):
     x, y = data
     smoothed = nn.CrossEntropyLoss(label_smoothing=0.1, reduction="none")

@@ -5,6 +5,7 @@ import signal
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -65,6 +66,21 @@ def test_ranks_agree_with_each_other_to_the_bit_and_with_one_to_rounding(tmp_pat
         torch.testing.assert_close(each[0][name], expected, rtol=1e-12, atol=1e-14, msg=name)
         for other in each[1:]:
             assert torch.equal(other[name], each[0][name]), name
+
+
+def test_more_ranks_than_the_machine_is_meant_to_hold_are_not_started(tmp_path):
+    with pytest.raises(EdgewiseError, match=r"^compute.ranks: was 1024; must be at most \d+ on this machine, 4 a core"):
+        run_in_ranks(partial(shares_to, tmp_path), 1024, "cpu")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_rank_whose_parent_has_ended_does_not_begin(tmp_path, monkeypatch):
+    monkeypatch.setattr(ranks, "parent_process", lambda: SimpleNamespace(is_alive=lambda: False))
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit):
+        ranks._as_rank(0, partial(shares_to, tmp_path), 1, "cpu", tmp_path)
+    signal.signal(signal.SIGINT, handler)
+    assert not list(tmp_path.iterdir())
 
 
 def shares_to(folder: Path) -> None:

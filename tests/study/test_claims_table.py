@@ -53,9 +53,16 @@ def experiments(tmp_path_factory) -> Path:
             git(folder, "tag", tag)
         write(folder, ATTACK)
         repo.experiments.save(name="far-out")
-    (folder / "metrics/claims.json").write_text('{"claims": [')
-    git(folder, "commit", "--quiet", "--all", "--message", "cut short")
-    git(folder, "tag", "damaged")
+    of_one = json.dumps({"claims": [GAIN]})
+    coloured = json.dumps({"claims": [{**GAIN, "statement": "a\x1b[31m\nclaim"}]})
+    for tag, content in (
+        ("damaged", of_one[:-9]),
+        ("infinite", of_one.replace("0.0302", "Infinity")),
+        ("coloured", coloured),
+    ):
+        (folder / "metrics/claims.json").write_text(content)
+        git(folder, "commit", "--quiet", "--all", "--message", tag)
+        git(folder, "tag", tag)
     write(folder, ONE_SEED)
     return folder
 
@@ -109,9 +116,12 @@ def test_it_is_the_same_from_a_folder_of_the_repository(experiments, capsys, mon
         ("v1^{tree}", ["v1^{tree}: cannot be read"]),
         ("v1:metrics/claims.json", ["v1:metrics/claims.json: cannot be read"]),
         ("", [": cannot be read (is empty)"]),
+        ("v" * 5000, ["vvv: cannot be read (has 5000 letters)"]),
         ("v1\nv2", ["v1 v2: cannot be read"]),
         ("older", ["older: has no metrics/claims.json", "dvc repro"]),
         ("damaged", ["damaged: metrics/claims.json is damaged", "JSON"]),
+        ("infinite", ["infinite: metrics/claims.json is damaged", "claims.0.statistic", "finite"]),
+        ("coloured", ["coloured: metrics/claims.json is damaged", "claims.0.statement", "printable"]),
     ],
 )
 def test_an_unusable_revision_is_one_line_that_names_it(experiments, capsys, monkeypatch, revision, parts):

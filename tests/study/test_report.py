@@ -20,7 +20,8 @@ from edgewise.errors import EdgewiseError
 from edgewise.plotting import FIGURES as PRINTED
 from edgewise.study.catalogue import FIGURES, keys_of
 from edgewise.study.claims_table import ClaimsFile
-from edgewise.study.reported import Run
+from edgewise.study.cli import main
+from edgewise.study.reported import Run, md5_of
 from edgewise.study.revisions import WORKSPACE
 from edgewise.study.webpage import page
 
@@ -268,6 +269,8 @@ def test_a_result_that_is_not_as_the_run_left_it_is_one_line(copied, path):
     [
         ("dvc.lock", b"stages: [", "'dvc.lock', YAML file structure is corrupted"),
         ("dvc.lock", b"stages: {base: {outs: 3}}", "'./dvc.lock' validation failed"),
+        ("dvc.lock", b"stages: {base: {cmd: !!int abc}}", "dvc.lock"),
+        ("dvc.lock", b"[" * 10_000, "dvc.lock"),
         ("dvc.lock", None, "has no dvc.lock"),
         ("params.yaml", b"seeds: [", "'params.yaml', YAML file structure is corrupted"),
         ("params.yaml", b"- 1", "expected a dictionary, got 'list' in file 'params.yaml'"),
@@ -278,6 +281,33 @@ def test_a_file_of_the_pipeline_that_is_damaged_is_one_line(copied, path, conten
     if content is not None:
         (copied / path).write_bytes(content)
     assert said in refusal()
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "said"),
+    [
+        ("metrics/selectivity.json", b"{}", "KeyError: 'groups'"),
+        ("metrics/selectivity.json", b"[1]", "TypeError"),
+        ("metrics/selectivity.json", b'{"groups": ', "JSONDecodeError"),
+        ("metrics/selectivity.json", b"[" * 100_000, "RecursionError"),
+    ],
+)
+def test_results_of_another_layout_are_one_line(copied, capsys, path, content, said):
+    lock = (copied / "dvc.lock").read_text()
+    (copied / "dvc.lock").write_text(lock.replace(md5_of((copied / path).read_bytes()), md5_of(content)))
+    (copied / path).write_bytes(content)
+    assert main(["report", "--output", "page.html"]) == 1
+    error = capsys.readouterr().err
+    assert re.match(r"error: workspace: the results are not such as edgewise [\d.]+ makes \(", error)
+    assert said in error
+    assert len(error.splitlines()) == 1
+    assert not (copied / "page.html").exists()
+
+
+def test_a_report_needs_a_name(capsys):
+    with pytest.raises(SystemExit):
+        main(["report", "--output", ""])
+    assert "argument --output: was ''; must be a file" in capsys.readouterr().err
 
 
 def variables(theme: str) -> dict[str, str]:

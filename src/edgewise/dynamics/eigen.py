@@ -114,7 +114,10 @@ def top_eigenpairs(
     while True:
         projected = basis[:used] @ images[:used].T
         if not bool(projected.isfinite().all()):
-            raise EdgewiseError("compute.dtype: a Hessian-vector product is not finite: use float64 or a smaller lr")
+            raise EdgewiseError(
+                "a Hessian-vector product is not finite: use float64 (compute.dtype), or a smaller step size"
+                " (optimizer.lr)"
+            )
         values, rotation = torch.linalg.eigh((projected + projected.T).double() / 2)
         rotation = rotation.flip(1).T.to(like)
         values = values.flip(0).to(like)
@@ -126,8 +129,8 @@ def top_eigenpairs(
             return Eigenpairs(values[:wanted], vectors[:wanted], residuals, vectors, spent)
         if spent >= max_products:
             raise EdgewiseError(
-                f"hessian.tolerance: was {tolerance:g}; after {spent} Hessian-vector products the relative residual is"
-                f" {residuals.max().item():.1e}: allow a larger one, or use compute.dtype float64"
+                f"tolerance (hessian.tolerance): was {tolerance:g}; after {spent} Hessian-vector products the relative"
+                f" residual is {residuals.max().item():.1e}: allow a larger one, or use float64 (compute.dtype)"
             )
         if used == capacity:  # restart from the leading Ritz vectors
             used = max(carried, capacity // 2)

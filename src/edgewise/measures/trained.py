@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from edgewise.dynamics.eigen import EigenTracker
 from edgewise.errors import EdgewiseError
@@ -73,6 +74,8 @@ def measure(
     x, y = data
     _require_labels(x, y)
     chosen = {name: _members(name, members, len(x)) for name, members in groups.items()}
+    if any(is_lazy(parameter) or parameter.is_meta for parameter in model.parameters()):
+        raise EdgewiseError("model: has parameters without values (lazy, or on the meta device): it must be trained")
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.process import BaseProcess, parent_process
 from pathlib import Path
 
 import torch
@@ -23,6 +23,9 @@ from torch import Tensor
 from torch.multiprocessing.spawn import ProcessException, start_processes
 
 from edgewise.errors import EdgewiseError, ParameterError, in_plain_words
+
+#: Ranks that a core may hold: they only wait for each other where there are more.
+RANKS_A_CORE = 4
 
 #: How long a rank that is asked to end may take to, in seconds.
 PATIENCE = 10.0
@@ -83,7 +86,7 @@ def run_in_ranks(work: Callable[[], None], count: int, device: str) -> None:
     EdgewiseError
         That which `work` raised, or if a rank died. The others are then ended.
     ParameterError
-        If torchrun has started another number of ranks.
+        If torchrun has started another number of ranks, or they are too many for this machine.
     """
     if dist.is_torchelastic_launched():
         if int(os.environ["WORLD_SIZE"]) != count:
@@ -91,6 +94,7 @@ def run_in_ranks(work: Callable[[], None], count: int, device: str) -> None:
         with _group(device, int(os.environ["LOCAL_RANK"])):
             work()
         return
+    _require_room(count, device)
     # That the other ranks are ended where one fails is no news.
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as meeting:
@@ -118,6 +122,17 @@ def run_in_ranks(work: Callable[[], None], count: int, device: str) -> None:
             _end(ranks.processes)
 
 
+def _require_room(count: int, device: str) -> None:
+    """Stop if this machine is not meant to hold so many ranks."""
+    if device == "cuda":
+        most, why = torch.cuda.device_count(), "a GPU each"
+    else:
+        most, why = RANKS_A_CORE * (os.cpu_count() or 1), f"{RANKS_A_CORE} a core"
+    if count > most:
+        allowed = f"must be at most {most} on this machine, {why}; torchrun starts ranks on several"
+        raise ParameterError("compute.ranks", count, allowed)
+
+
 def _first_to_end(processes: Sequence[BaseProcess]) -> list[int | None]:
     """The exit statuses when the first process has failed, or all have ended; None while one runs."""
     statuses = [process.exitcode for process in processes]
@@ -142,8 +157,11 @@ def _error_of(number: int | str) -> str:
 
 
 def _as_rank(number: int, work: Callable[[], None], count: int, device: str, meeting: Path) -> None:
-    # The kernel sends it if the process that started this one is killed.
+    # The kernel sends it if the process that started this one is killed, and has not if that was before.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parent = parent_process()
+    if parent is None or not parent.is_alive():
+        sys.exit(1)
     if number > 0:  # one bar of progress is enough
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     try:

@@ -4,8 +4,9 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, FiniteFloat
 
+from edgewise.params import Printable
 from edgewise.study.markdown import table
 from edgewise.study.revisions import WORKSPACE, Revision
 
@@ -23,12 +24,12 @@ class JudgedClaim(BaseModel):
     `verdict_holm`, after the correction for many claims, and `window` are not in files of older versions.
     """
 
-    figure: str
-    statement: str
-    paper: str
-    statistic: float | None
-    low: float | None
-    high: float | None
+    figure: Printable
+    statement: Printable
+    paper: Printable
+    statistic: FiniteFloat | None
+    low: FiniteFloat | None
+    high: FiniteFloat | None
     verdict: Verdict
     verdict_holm: Verdict | None = None
     window: Literal["same", "decides"] | None = None
@@ -38,7 +39,7 @@ class ClaimsFile(BaseModel):
     """What metrics/claims.json holds; `caveats`, which take from every verdict, are not in files of older versions."""
 
     claims: list[JudgedClaim]
-    caveats: list[str] = []
+    caveats: list[Printable] = []
 
 
 def add_command(commands: "Commands") -> None:

@@ -1,10 +1,13 @@
 """`edgewise report`: one HTML file of one or several runs, which opens anywhere and needs no network."""
 
 import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgewise import __version__
 from edgewise.data.files import write_atomically
 from edgewise.errors import EdgewiseError
 from edgewise.study.conduct import command_of
@@ -34,14 +37,19 @@ def add_command(commands: "Commands") -> None:
     )
     parser.add_argument("--study", type=Path, metavar="FILE", help="the experiments of a study, in place of revisions")
     parser.add_argument("--size", choices=SIZES, default="quick", help="of the study (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=Path("report.html"), help="the file (default: %(default)s)")
+    parser.add_argument("--output", type=_file, default=Path("report.html"), help="the file (default: %(default)s)")
     parser.set_defaults(run=_write)
+
+
+def _file(name: str) -> Path:
+    if not Path(name).name:
+        raise argparse.ArgumentTypeError(f"was {name!r}; must be a file")
+    return Path(name)
 
 
 def _write(options: argparse.Namespace) -> str:
     if options.study is None:
-        runs = [Run.read(revision) for revision in dict.fromkeys(options.revisions)]
-        content = page(runs, "edgewise")
+        content = _page([_run(revision) for revision in dict.fromkeys(options.revisions)], "edgewise")
     else:
         content = page_of_study(options.study, options.size)
     write_atomically(options.output, content.encode())
@@ -64,7 +72,7 @@ def page_of_study(path: Path, size: Size) -> str:
         except EdgewiseError:
             without.append(name)
             continue
-        run = Run.read(experiment)
+        run = _run(experiment)
         command = command_of(study, path.stem, size, name)
         figures = variant.figures or None
         runs.append(replace(run, name=name, statement=variant.statement, command=command, figures=figures))
@@ -73,4 +81,26 @@ def page_of_study(path: Path, size: Size) -> str:
             f"{path}: none of its variants has run; `edgewise study run {path} --size {size}` runs them"
         )
     lacks = f" Not run: {', '.join(without)}." if without else ""
-    return page(runs, f"edgewise: {path.stem}, {size}", f"{study.statement}{lacks}")
+    return _page(runs, f"edgewise: {path.stem}, {size}", f"{study.statement}{lacks}")
+
+
+def _run(revision: str) -> Run:
+    with _as_results(revision):
+        return Run.read(revision)
+
+
+def _page(runs: Sequence[Run], title: str, statement: str = "") -> str:
+    with _as_results(", ".join(run.name for run in runs)):
+        return page(runs, title, statement)
+
+
+@contextmanager
+def _as_results(revisions: str) -> Iterator[None]:
+    """One error for files that are as dvc.lock has them, and are not what this version of the pipeline makes."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise EdgewiseError(
+            f"{revisions}: the results are not such as edgewise {__version__} makes ({said}); `dvc repro` makes them"
+        ) from error

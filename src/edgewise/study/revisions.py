@@ -7,6 +7,7 @@ from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 from scmrepo.exceptions import SCMError
 
 from edgewise.errors import EdgewiseError
@@ -16,6 +17,9 @@ WORKSPACE = "workspace"
 
 #: Where a run's parameters are, and what its stages read and left.
 PARAMS, LOCK = "params.yaml", "dvc.lock"
+
+#: Of a revision, in letters.
+LONGEST_NAME = 1000
 
 Content = TypeVar("Content", bound=BaseModel)
 
@@ -42,12 +46,14 @@ class Revision:
             If the working directory is in no repository, or the revision is unknown.
         """
         try:
-            if not name:
-                raise EdgewiseError("is empty")
+            if not 0 < len(name) <= LONGEST_NAME:
+                raise EdgewiseError("is empty" if not name else f"has {len(name)} letters")
             files = DVCFileSystem(rev=None if name == WORKSPACE else name)
             files.info("/")  # only now does DVC look
+        except (ValueError, RecursionError) as error:  # of a number, or a depth, that DVC does not look for
+            raise EdgewiseError(f"{name}: dvc.yaml, {LOCK} or {PARAMS} is damaged ({error})") from error
         except (DvcException, SCMError, EdgewiseError, AttributeError) as error:  # the last of what is no commit
-            said = f"{name}: cannot be read ({error}); `dvc exp list` names them"
+            said = f"{name[:200]}: cannot be read ({error}); `dvc exp list` names them"
             raise EdgewiseError(" ".join(said.split())) from error
         return cls(name, files)
 
@@ -83,11 +89,13 @@ class Revision:
             if path.endswith(".json"):
                 return content.model_validate_json(found)
             return content.model_validate(YAML(typ="safe").load(found))
-        except ValidationError as error:
-            fault = error.errors()[0]
-            place = ".".join(map(str, fault["loc"])) or "the whole"
+        except (ValueError, YAMLError, RecursionError) as error:
+            said = str(error)
+            if isinstance(error, ValidationError):
+                fault = error.errors()[0]
+                said = f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}"
             raise EdgewiseError(
-                f"{self.name}: {path} is damaged, or of another layout ({place}: {fault['msg']})"
+                " ".join(f"{self.name}: {path} is damaged, or of another layout ({said[:300]})".split())
             ) from error
 
     def read_folder(self, path: str) -> dict[str, bytes]:
