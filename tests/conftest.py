@@ -1,10 +1,15 @@
 """What many tests share: the repository, a small data set, and when a test cannot run here."""
 
+import getpass
 import os
+import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,3 +129,39 @@ def assert_one_parameter_error(text: str, name: str, *parts: str) -> None:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def ssh_server(tmp_path_factory) -> Iterator[dict[str, Any]]:
+    """A real sshd on a free port of this machine, with keys made for it: how asyncssh connects to it."""
+    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
+    if sshd is None:
+        pytest.skip("needs sshd (Debian's openssh-server)")
+    folder = tmp_path_factory.mktemp("ssh")
+    for name in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    if os.geteuid() == 0:  # sshd then needs a folder that Debian makes when the machine starts
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    settings = {
+        "ListenAddress": f"127.0.0.1:{port}",
+        "HostKey": folder / "host",
+        "AuthorizedKeysFile": folder / "user.pub",
+        "PidFile": "none",
+        "StrictModes": "no",  # the folders of tests are open to others
+        "UsePAM": "no",
+        "Subsystem": "sftp internal-sftp",
+    }
+    (folder / "config").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
+    with subprocess.Popen([sshd, "-D", "-e", "-f", folder / "config"], stderr=(folder / "log").open("w")) as server:
+        deadline = time.monotonic() + 60
+        while "Server listening" not in (folder / "log").read_text():
+            assert server.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        user, known = getpass.getuser(), folder / "known_hosts"
+        known.write_text(f"[127.0.0.1]:{port} {(folder / 'host.pub').read_text()}")
+        yield {"port": port, "username": user, "client_keys": [str(folder / "user")], "known_hosts": str(known)}
+        server.terminate()

@@ -1,17 +1,20 @@
 """`edgewise study run` on a small git and DVC repository whose one stage stands for the pipeline."""
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
 from conftest import tiny
+from distributed import LocalCluster
 from dvc.repo import Repo
 
 from edgewise.study.cli import main
@@ -144,6 +147,18 @@ def stages_in(folder: Path) -> list[psutil.Process]:
     return found
 
 
+def test_a_study_runs_on_a_cluster(folder, capsys, monkeypatch, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    git(copy, "commit", "--allow-empty", "--quiet", "--message", "nothing has run")
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        status, _, error = study(capsys, copy, monkeypatch, "--scheduler", cluster.scheduler_address)
+    assert status == 1
+    assert "error: far, quick: 2 of 3 variants run, 0 were there, 1 failed" in error.splitlines()
+    assert "variants.unlucky: alpha: was 13; unlucky" in error.splitlines()
+    assert names(copy) == ["far-quick-far", "far-quick-near"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_study_that_is_ended_ends_what_it_runs_and_starts_no_other_variant(folder, tmp_path, environment, number):
     copy = tmp_path / "copy"
@@ -167,3 +182,80 @@ def test_a_study_that_is_ended_ends_what_it_runs_and_starts_no_other_variant(fol
     )
     assert "Traceback" not in error
     assert stages_in(copy) == []
+
+
+def worker(origin: Path, folder: Path, home: Path, environment: dict[str, str]) -> Callable[..., subprocess.Popen[str]]:
+    """A clone with a cache of its own, as on a machine that shares nothing; starts `edgewise study run` in it."""
+    git(origin.parent, "clone", "--quiet", str(origin), str(folder))
+    for key, value in (("user.name", "a test"), ("user.email", "test@example.org"), ("commit.gpgsign", "false")):
+        git(folder, "config", key, value)
+    code = "import sys; from edgewise.study.cli import main; sys.exit(main(sys.argv[1:]))"
+
+    def start(*options: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", code, "study", "run", "far.yaml", "--remote", "origin", *options]
+        heard = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, cwd=folder, env={**environment, "HOME": str(home)}, **heard)
+
+    return start
+
+
+def test_machines_without_a_common_file_system_share_a_study(folder, tmp_path, ssh_server, environment):
+    """Two clones, a bare git repository between them, a DVC remote behind sshd; one is killed in the middle."""
+    origin, home = tmp_path / "origin.git", tmp_path / "home"
+    source = tmp_path / "source"
+    shutil.copytree(folder, source)
+    (home / ".ssh").mkdir(parents=True)
+    shutil.copy(ssh_server["known_hosts"], home / ".ssh/known_hosts")
+    (source / ".dvc/config").write_text(
+        "[core]\n    remote = ssh\n['remote \"ssh\"']\n"
+        f"    url = ssh://127.0.0.1{tmp_path / 'remote'}\n    port = {ssh_server['port']}\n"
+        f"    user = {ssh_server['username']}\n    keyfile = {ssh_server['client_keys'][0]}\n"
+    )
+    variants = {name: variant for name, variant in STUDY["variants"].items() if name != "unlucky"}
+    variants |= {f"at-{alpha}": {"statement": "another", "settings": {"alpha": alpha}} for alpha in (4, 5)}
+    (source / "far.yaml").write_text(yaml.safe_dump({**STUDY, "variants": variants}, sort_keys=False))
+    with (source / "stage.py").open("a") as stage:
+        stage.write("import time\ngo = pathlib.Path.home() / 'go'\n")
+        stage.write("while params['alpha'] == 5 and not go.exists():\n    time.sleep(0.1)\n")
+    git(source, "commit", "--all", "--quiet", "--message", "four variants and a remote")
+    git(tmp_path, "clone", "--quiet", "--bare", str(source), str(origin))
+
+    first, second = (worker(origin, tmp_path / name, home, environment) for name in ("first", "second"))
+    killed, other = second("--share", "2/2"), first("--share", "1/2")
+    _, said = other.communicate(timeout=300)
+    assert other.returncode == 0, said
+    assert names(tmp_path / "first") == ["far-quick-at-4", "far-quick-near"]
+    end = time.monotonic() + 120
+    while not git(origin, "for-each-ref", "--format=%(refname)", "refs/exps").count("far-quick-far"):
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    os.kill(killed.pid, signal.SIGKILL)
+    for process in stages_in(tmp_path / "second"):
+        process.kill()
+    killed.communicate()
+
+    (home / "go").touch()
+    driver = worker(origin, tmp_path / "driver", home, environment)()
+    out, said = driver.communicate(timeout=300)
+    assert driver.returncode == 0, said
+    assert out.strip() == "far, quick: 1 of 4 variants run, 3 were there"
+    assert names(tmp_path / "driver") == ["far-quick-at-4", "far-quick-at-5", "far-quick-far", "far-quick-near"]
+    cached = [file.read_bytes() for file in (tmp_path / "driver/.dvc/cache/files").rglob("*") if file.is_file()]
+    assert {b"1", b"10", b"4", b"5"} <= set(cached)
+    third = worker(origin, tmp_path / "third", home, environment)("--share", "1/1")
+    out, _ = third.communicate(timeout=300)
+    assert out.strip() == "far, quick: 0 of 4 variants run, 4 were there"
+
+
+def test_a_remote_that_is_not_there_is_one_line(folder, capsys, monkeypatch):
+    status, _, error = study(capsys, folder, monkeypatch, "--remote", "nowhere")
+    assert status == 1
+    assert error.startswith("error: --remote: was 'nowhere'; nothing fetched from it (")
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "2", "a/b", "1/0", "-1/2"])
+def test_a_share_that_is_none_is_said(text, capsys):
+    with pytest.raises(SystemExit):
+        main(["study", "run", "far.yaml", f"--share={text}"])
+    assert f"argument --share: was '{text}'; must be I/N with I from 1 to N" in capsys.readouterr().err

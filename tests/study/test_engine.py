@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from distributed import LocalCluster
+from distributed import LocalCluster, SSHCluster
 from dvc.repo import Repo
 
 from edgewise.errors import EdgewiseError
@@ -125,6 +125,13 @@ def test_each_computing_stage_has_a_gpu_of_its_own(pipeline, monkeypatch):
 
 def test_on_a_cluster_at_an_address(pipeline):
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        assert reproduce(None, cluster.scheduler_address, 1).startswith("stages: 5 run")
+    assert reproduce(1, None, 1) == "nothing has changed"
+
+
+def test_on_machines_that_ssh_reaches(pipeline, ssh_server):
+    hosts, options = ["127.0.0.1"] * 3, {"nthreads": 1}  # the scheduler's and the workers'
+    with SSHCluster(hosts, ssh_server, options, {"dashboard": False}, remote_python=sys.executable) as cluster:
         assert reproduce(None, cluster.scheduler_address, 1).startswith("stages: 5 run")
     assert reproduce(1, None, 1) == "nothing has changed"
 

@@ -5,21 +5,25 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import join
 from threading import Event
 from typing import TYPE_CHECKING
 
+import distributed
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
+from scmrepo.exceptions import SCMError
 from tqdm import tqdm
 
 from edgewise.errors import EdgewiseError
 from edgewise.params import Params, parse_params
-from edgewise.study.engine import InterruptedPipelineError, positive_count, run_dvc
+from edgewise.study.engine import InterruptedPipelineError, Stop, connected, positive_count, run_dvc
 from edgewise.study.plan import SIZES, Size, Study, as_options, check, experiment_name, read_study
 from edgewise.study.revisions import PARAMS, Revision
 
@@ -29,6 +33,10 @@ if TYPE_CHECKING:  # at run time argparse's class takes no parameter
 
 class StudyFailedError(EdgewiseError):
     """Variants of a study failed; the others have run."""
+
+
+#: The part of a study that one of several machines runs: the number of the machine, from 1, and how many they are.
+Share = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -64,19 +72,58 @@ def add_command(commands: "Commands") -> None:
     )
     run.add_argument("study", type=Path, metavar="FILE", help="such as studies/paper.yaml")
     run.add_argument("--size", choices=SIZES, default="quick", help="(default: %(default)s)")
-    run.add_argument(
+    where = run.add_mutually_exclusive_group()
+    where.add_argument(
         "--jobs", type=positive_count, default=1, metavar="N", help="variants at a time (default: %(default)s)"
     )
-    run.set_defaults(run=lambda options: conduct(options.study, options.size, options.jobs))
+    where.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster on a file system that all share")
+    run.add_argument(
+        "--remote",
+        metavar="NAME",
+        help="of git: what others have run is fetched from there first, and what has run is pushed there, its data to"
+        " DVC's remote",
+    )
+    run.add_argument(
+        "--share",
+        type=share,
+        default=(1, 1),
+        metavar="I/N",
+        help="every Nth variant alone, from the Ith on: a machine's, of N machines",
+    )
+    run.set_defaults(
+        run=lambda options: conduct(
+            options.study, options.size, options.jobs, options.scheduler, options.remote, options.share
+        )
+    )
 
 
-def conduct(path: Path, size: Size, jobs: int) -> str:
+def share(text: str) -> Share:
+    """A share as it is written on the command line.
+
+    >>> share("2/3")
+    (2, 3)
+    """
+    found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", text)
+    if not found or int(found[1]) > int(found[2]):
+        raise argparse.ArgumentTypeError(f"was {text!r}; must be I/N with I from 1 to N, as 1/2")
+    return int(found[1]), int(found[2])
+
+
+def conduct(path: Path, size: Size, jobs: int, scheduler: str | None, remote: str | None, own: Share) -> str:
     """Run what of a study has not been run, and say in a line what was done.
+
+    Parameters
+    ----------
+    jobs : variants at a time, on this machine
+    scheduler : address of a Dask cluster whose machines have this folder, in place of this machine
+    remote : of git, by which machines without a common file system exchange experiments
+    own : which of the variants are this machine's
 
     Raises
     ------
     EdgewiseError
-        If the study is at fault, or the working tree differs from the commit that experiments start from.
+        If the study is at fault, the working tree differs from the commit that experiments start from, or a remote
+        cannot be reached.
     StudyFailedError
         If variants failed, with the reason of each; the others have run.
     InterruptedPipelineError
@@ -86,29 +133,37 @@ def conduct(path: Path, size: Size, jobs: int) -> str:
     study = read_study(path)
     must_be_committed(path)
     params = check(study, path.stem, Revision.open("HEAD").read(PARAMS))[size]
-    tasks = missing(study, path.stem, size, params)
+    experiments = {name: experiment_name(path.stem, size, name) for name in study.variants}
+    elsewhere = set() if remote is None else fetch(remote, list(experiments.values()))
+    number, count = own
+    of_share = list(study.variants)[number - 1 :: count]
+    tasks = [task for task in missing(study, path.stem, size, params) if task.name in of_share]
+    there = [name for name in of_share if name not in {task.name for task in tasks}]
     with Repo() as repo:
         repo.experiments.remove([task.experiment for task in tasks if task.stale])
     failed: dict[str, str] = {}
-    stop = Event()
-    with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(study.variants), unit="variant") as bar:
-        bar.update(len(study.variants) - len(tasks))
-        running = {pool.submit(run_variant, task, stop): task for task in tasks}
+    folder = os.getcwd()
+    with _side_by_side(jobs, scheduler) as (pool, stop), tqdm(total=len(of_share), unit="variant") as bar:
+        bar.update(len(there))
+        running = {pool.submit(run_variant, task, stop, folder, remote): task.name for task in tasks}
+        if remote is not None:  # of these a push has failed, or they were run before there was a remote
+            unpushed = {name: experiments[name] for name in there if experiments[name] not in elsewhere}
+            running |= {pool.submit(push, one, stop, folder, remote): name for name, one in unpushed.items()}
         try:
             for future in as_completed(running):
-                task = running[future]
+                name = running[future]
                 if reason := future.result():
-                    failed[task.name] = reason
-                bar.write(f"{task.name}: {'failed' if reason else 'done'}", file=sys.stderr)
-                bar.update()
+                    failed[name] = reason
+                bar.write(f"{name}: {'failed' if reason else 'done'}", file=sys.stderr)
+                bar.update(name not in there)
         except KeyboardInterrupt:
             stop.set()
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown()
             raise InterruptedPipelineError(
                 f"{path.stem}, {size}: interrupted; the same command goes on with the variants that have not run"
             ) from None
-    there = len(study.variants) - len(tasks)
-    said = f"{path.stem}, {size}: {len(tasks) - len(failed)} of {len(study.variants)} variants run, {there} were there"
+    run = sum(task.name not in failed for task in tasks)
+    said = f"{path.stem}, {size}: {run} of {len(of_share)} variants run, {len(there)} were there"
     if failed:
         reasons = "\n".join(f"variants.{name}: {reason}" for name, reason in failed.items())
         raise StudyFailedError(f"{said}, {len(failed)} failed\n{reasons}")
@@ -158,10 +213,54 @@ def params_of(experiment: str) -> Params | None:
         return None
 
 
-def run_variant(task: Task, stop: Event) -> str:
-    """Run one variant, or end it once `stop` is set; the reason if it failed, else nothing."""
-    status, printed = run_dvc(task.arguments, stop, os.getcwd(), {})
-    return "" if status == 0 else reason_of(printed)
+def fetch(remote: str, experiments: Sequence[str]) -> set[str]:
+    """Fetch those of the experiments that a remote of git has of the present commit, and their data from DVC's.
+
+    Returns
+    -------
+    Their names.
+
+    Raises
+    ------
+    EdgewiseError
+        If one of the two remotes cannot be reached, or there is none.
+    """
+    try:
+        with Repo() as repo:
+            head = repo.experiments.scm.get_ref("HEAD")
+            there = {name for name, _ in repo.experiments.ls(git_remote=remote).get(head, [])}
+            if wanted := there & set(experiments):
+                repo.experiments.pull(remote, exp_names=sorted(wanted), force=True, pull_cache=True)
+            return wanted
+    except (DvcException, SCMError) as error:
+        raise EdgewiseError(" ".join(f"--remote: was {remote!r}; nothing fetched from it ({error})".split())) from error
+
+
+@contextmanager
+def _side_by_side(jobs: int, scheduler: str | None) -> Iterator[tuple[Executor, Stop]]:
+    """What runs variants, in threads of this process or of a cluster's, and what says that they are to end."""
+    if scheduler is None:
+        with ThreadPoolExecutor(jobs) as pool:
+            yield pool, Event()
+    else:
+        with connected(scheduler) as client, client.get_executor(pure=False) as pool:
+            yield pool, distributed.Event(uuid.uuid4().hex, client=client)
+
+
+def run_variant(task: Task, stop: Stop, folder: str, remote: str | None) -> str:
+    """Run one variant, or end it once `stop` is set, and push it to a remote; the reason if it failed, else nothing."""
+    if stop.is_set():
+        return "not begun"
+    status, printed = run_dvc(task.arguments, stop, folder, {})
+    if status != 0:
+        return reason_of(printed)
+    return "" if remote is None else push(task.experiment, stop, folder, remote)
+
+
+def push(experiment: str, stop: Stop, folder: str, remote: str) -> str:
+    """Push an experiment to a remote of git, and its data to DVC's; the reason if that failed, else nothing."""
+    status, printed = run_dvc(["exp", "push", "--force", remote, experiment], stop, folder, {})
+    return "" if status == 0 else f"has run, but not been pushed: {reason_of(printed)}"
 
 
 def reason_of(output: str) -> str:

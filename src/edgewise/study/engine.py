@@ -283,6 +283,20 @@ def changed_stages(repo: Repo) -> Plan:
     )
 
 
+def connected(scheduler: str) -> Client:
+    """A client of the Dask cluster at an address.
+
+    Raises
+    ------
+    EdgewiseError
+        If there is none.
+    """
+    try:
+        return Client(scheduler, timeout=CONNECT)
+    except (OSError, ValueError) as error:
+        raise EdgewiseError(f"--scheduler: was {scheduler!r}; cannot be reached ({error})") from error
+
+
 @contextmanager
 def _cluster(
     plan: Plan, jobs: int | None, scheduler: str | None, jobs_per_gpu: int
@@ -293,11 +307,7 @@ def _cluster(
     there is no GPU, one.
     """
     if scheduler is not None:
-        try:
-            client = Client(scheduler, timeout=CONNECT)
-        except (OSError, ValueError) as error:
-            raise EdgewiseError(f"--scheduler: was {scheduler!r}; cannot be reached ({error})") from error
-        with client:
+        with connected(scheduler) as client:
             yield client, []
         return
     gpus = gpu_count() if plan.computing and plan.compute.device != "cpu" else 0
@@ -445,10 +455,11 @@ def run_stage(name: str, folder: str, run: str, gpu: str | None) -> float | None
 
 
 class Stop(Protocol):
-    """An event of this process, or of a cluster."""
+    """An event of this process, or of a cluster: whether what runs is to end."""
 
-    def is_set(self) -> bool:
-        """Whether what runs is to end."""
+    def is_set(self) -> bool: ...  # noqa: D102
+
+    def set(self) -> None: ...  # noqa: D102
 
 
 def run_dvc(arguments: Sequence[str], stop: Stop, folder: str, own: Mapping[str, str]) -> tuple[int, str]:
