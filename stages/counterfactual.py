@@ -12,6 +12,7 @@ from tqdm import tqdm
 from common import checkpoints_folder, records_folder, stage, without
 from edgewise.data.files import Row, write_rows
 from edgewise.dynamics.loop import train
+from edgewise.errors import ParameterError
 from edgewise.params import Params
 from edgewise.states.pairs import consecutive
 from edgewise.states.trajectory import last_checkpoint, load_state
@@ -24,6 +25,8 @@ def main(params: Params, seed: int, group: str) -> None:
     experiment = Experiment(params, seed)
     objective, optimizer, tracked = experiment.objective, experiment.optimizer, experiment.tracked
     steps, substeps, members = params.branch.steps, params.theory.substeps, experiment.groups[group]
+    if bool(members.all()):
+        raise ParameterError("theory.left_out", group, "has all training examples of this seed: nothing would be left")
     onset = load_state(last_checkpoint(checkpoints_folder(seed, "base")), experiment.initial_theta())
 
     def write(name: str, rows: Iterable[Row]) -> None:

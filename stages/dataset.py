@@ -7,7 +7,9 @@ from edgewise.sources import load_dataset
 
 
 def main(params: Params) -> None:
-    write_atomically(DATASET, load_dataset(params.dataset, params.groups).to_bytes())
+    dataset = load_dataset(params.dataset, params.groups)
+    params.require_groups(list(dataset.groups))
+    write_atomically(DATASET, dataset.to_bytes())
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ This file is the only description of params.yaml. The symbols are those of the R
 """
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -50,6 +51,11 @@ Alpha = Annotated[float, Field(ge=0, le=1000)]
 #: A strength of an attack or a corruption.
 Strength = Annotated[float, Field(gt=0, le=1e5)]
 Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_must_be_printable)]
+
+
+#: The paper's groups, which `groups.source` prototypes makes, and those that `groups.noise` makes.
+PAPERS_GROUPS, NOISE_GROUPS = ("inlier", "boundary", "output_outlier", "input_outlier"), ("mislabelled", "clean")
+GroupName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,39}$")]
 
 
 def _must_ascend(values: list[float], falling: bool = False) -> list[float]:
@@ -151,6 +157,11 @@ class GroupParams(Section):
     def has_prototypes(self) -> bool:
         """Whether the four of the paper are among them."""
         return self.source in ("prototypes", "both")
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The groups but for those of the file."""
+        return (*(PAPERS_GROUPS if self.has_prototypes else ()), *(NOISE_GROUPS if self.noise else ()))
 
     @property
     def has_file(self) -> bool:
@@ -296,8 +307,9 @@ class TheoryParams(Section):
     ] = ["edge_flow"]
     #: Substeps of a model for a step of the optimiser.
     substeps: Annotated[int, Field(ge=1, le=100)] = 2
-    #: Groups that are left out, one at a time, of what drives the oscillation: who pays for whom.
-    left_out: list[Literal["inlier", "boundary", "output_outlier", "input_outlier"]] = []
+    #: Groups that are left out, one at a time, of what drives the oscillation: who pays for whom. Those of the paper,
+    #: mislabelled and clean, or your own.
+    left_out: Annotated[list[GroupName], Field(max_length=50)] = []
 
     @field_validator("models", "left_out")
     @classmethod
@@ -559,12 +571,25 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _groups_fit(self) -> Self:
-        if self.theory.left_out and not self.groups.has_prototypes:
-            allowed = f"these are not among the groups: groups.source is {self.groups.source!r}"
-            raise ParameterError("theory.left_out", self.theory.left_out, allowed)
+        if not self.groups.has_file:
+            self.require_groups(())
         if self.dataset.classes != "all":  # of all, how many there are is known with the data
             images_a_class(self.dataset.n, len(self.dataset.classes), self.prototypes)
         return self
+
+    def require_groups(self, of_file: Sequence[str]) -> None:
+        """Stop if a group that is to be left out is none of this run, in whose file there are those `of_file`.
+
+        Raises
+        ------
+        ParameterError
+            Names theory.left_out.
+        """
+        there = (*self.groups.known, *of_file)
+        for group in self.theory.left_out:
+            if group not in there:
+                allowed = f"{group!r} is not among the groups, which are {', '.join(there)}"
+                raise ParameterError("theory.left_out", self.theory.left_out, allowed)
 
 
 def images_a_class(n: int, classes: int, prototypes: PrototypeParams) -> int:

@@ -50,7 +50,7 @@ def run(tmp_path_factory) -> Path:
         "groups": {"source": "both", "file": "groups.csv", "noise": 0.1},
         "hessian": {"top_k": 2},
         "model": {"activation": "tanh"},
-        "theory": {"models": list(MODELS), "left_out": ["output_outlier"]},
+        "theory": {"models": list(MODELS), "left_out": ["output_outlier", "yours", "mislabelled"]},
         "sweep": {"seeds": [1], "step_sizes": [0.05], "time": 20.0, "measurements": 8},
         "robustness": {"every": 10, "epsilons": [8]},
         "ood": {"every": 10, "alphas": [0, 3], "gaussian_noise": [0.1], "contrast": [0.4], "gaussian_blur": [1]},
@@ -71,7 +71,8 @@ def run(tmp_path_factory) -> Path:
         dose_prediction.main(params, seed=1, run="exit", factor=str(params.branch.exit_factor))
         dose.main(params, seed=1, factor="0.5")
         dose_prediction.of_dose(params, seed=1, factor="0.5")
-        counterfactual.main(params, seed=1, group="output_outlier")
+        for group in params.theory.left_out:
+            counterfactual.main(params, seed=1, group=group)
         for name in ("flow", *params.sweep.runs):
             sweep.main(params, 1, name)
         for stage in (runs, verification, summary):

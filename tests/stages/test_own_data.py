@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import tiny
+from conftest import assert_one_error, tiny
 from small import whole_run
 
 from edgewise.data.groups import GROUPS
@@ -30,6 +30,17 @@ def folder(tmp_path_factory) -> Path:
     }
     whole_run(folder, tiny(**changes))
     return folder
+
+
+def test_a_group_that_is_to_be_left_out_must_be_there(tmp_path, write_params, stage):
+    rows = "".join(f"{i},{'common' if i % 7 else 'rare'}\n" for i in range(1437))
+    (tmp_path / "groups.csv").write_text(f"example,group\n{rows}")
+    groups = {"source": "both", "file": "groups.csv"}
+    write_params(groups=groups, theory={"left_out": ["rare", "boundary"]})
+    assert stage("dataset").returncode == 0
+    write_params(groups=groups, theory={"left_out": ["rare", "nobody"]})
+    there = "inlier, boundary, output_outlier, input_outlier, rare, common"
+    assert_one_error(stage("dataset"), "theory.left_out", f"'nobody' is not among the groups, which are {there}")
 
 
 def metrics(folder: Path, name: str) -> dict:

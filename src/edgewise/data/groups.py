@@ -32,9 +32,9 @@ from edgewise.data.displacement import DIRECTIONS, Direction, displace
 from edgewise.data.examples import Dataset
 from edgewise.data.files import Array, pack, unpack
 from edgewise.errors import ParameterError
-from edgewise.params import GroupParams, PrototypeParams, images_a_class
+from edgewise.params import PAPERS_GROUPS, GroupParams, PrototypeParams, images_a_class
 
-GROUPS = ("inlier", "boundary", "output_outlier", "input_outlier")
+GROUPS = PAPERS_GROUPS
 NATURAL = "natural"
 
 #: The groups that are made from the images nearest to the centroid of their own class.
