@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro paper test lint docs clean
+.PHONY: help repro paper test bench lint docs clean
 
 help:                     ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F ': ' '{printf "make %-6s %s\n", $$1, $$2}'
@@ -19,6 +19,9 @@ paper: $(VENV)/installed  ## run the study of the paper at its quick size, and w
 
 test: $(VENV)/installed   ## run the tests
 	python -m pytest --numprocesses auto --dist loadfile
+
+bench: $(VENV)/installed  ## measure the speed of everything, against peers too; the figures are metrics/benchmarks.json
+	python benchmarks/bench.py
 
 lint: $(VENV)/installed   ## check style and types
 	ruff check .

@@ -54,7 +54,7 @@ def train(objective: Objective, optimizer: Optimizer, state: State, groups: Mapp
     if state.step == 0 and not math.isfinite(here.loss):
         raise DivergenceError("model.init_scale: the loss is not finite before the first step; must be smaller")
     while True:
-        if not (math.isfinite(here.loss) and bool(here.gradient.isfinite().all())):
+        if not (math.isfinite(here.loss) and math.isfinite(here.gradient.sum())):  # one that is not is in the sum
             raise DivergenceError(f"optimizer.lr: was {optimizer.lr:g}; must be smaller: diverged at step {state.step}")
         row: Row = {
             "step": state.step,

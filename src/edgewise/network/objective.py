@@ -6,6 +6,7 @@ is bounded by the size of a chunk and not by n, and over the ranks, where the ex
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal
 
 import torch
@@ -144,16 +145,19 @@ class Objective:
 
     def evaluate(self, theta: Tensor) -> Evaluation:
         """Losses, correctness and gradient at theta [P], from one forward and backward pass."""
-        gradient = torch.zeros_like(theta)
         losses, correct, probabilities = [], [], []
-        for x, y in self.chunks():
-            leaf = theta.detach().requires_grad_()
-            outputs = self.outputs(leaf, x)
-            chunk = self.example_losses(outputs, y)
-            gradient += torch.autograd.grad(chunk.sum(), leaf)[0]
-            losses.append(chunk.detach())
-            correct.append(outputs.detach().argmax(dim=1) == y)
-            probabilities.append(self.label_probabilities(outputs.detach(), y))
+
+        def gradients() -> Iterator[Tensor]:
+            for x, y in self.chunks():
+                leaf = theta.detach().requires_grad_()
+                outputs = self.outputs(leaf, x)
+                chunk = self.example_losses(outputs, y)
+                losses.append(chunk.detach())
+                correct.append(outputs.detach().argmax(dim=1) == y)
+                probabilities.append(self.label_probabilities(outputs.detach(), y))
+                yield torch.autograd.grad(chunk.sum(), leaf)[0]
+
+        gradient = reduce(Tensor.add_, gradients())
         joined = (ranks.joined(torch.cat(parts), self._counts) for parts in (losses, correct, probabilities))
         all_losses, all_correct, all_probabilities = joined
         return Evaluation(all_losses, all_correct, ranks.summed(gradient) / len(self), all_probabilities)

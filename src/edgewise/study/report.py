@@ -4,10 +4,10 @@ import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgewise import __version__
 from edgewise.data.files import write_atomically
 from edgewise.errors import EdgewiseError
 from edgewise.study.conduct import command_of
@@ -102,5 +102,5 @@ def _as_results(revisions: str) -> Iterator[None]:
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise EdgewiseError(
-            f"{revisions}: the results are not such as edgewise {__version__} makes ({said}); `dvc repro` makes them"
+            f"{revisions}: the results are not such as edgewise {version('edgewise')} makes ({said}); `dvc repro` makes them"
         ) from error
