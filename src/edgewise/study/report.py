@@ -102,5 +102,6 @@ def _as_results(revisions: str) -> Iterator[None]:
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise EdgewiseError(
-            f"{revisions}: the results are not such as edgewise {version('edgewise')} makes ({said}); `dvc repro` makes them"
+            f"{revisions}: the results are not such as edgewise {version('edgewise')} makes ({said}); `dvc repro` makes"
+            " them"
         ) from error
