@@ -10,25 +10,30 @@ from edgewise.data.files import write_atomically
 from edgewise.data.groups import Prototypes, grouped_data
 from edgewise.params import Params
 from edgewise.plotting import FIGURES as MADE_OF_TABLES
-from edgewise.plotting import IMAGES, Captions, FigureSpec, draw, draw_images, to_png
+from edgewise.plotting import IMAGES, Captions, FigureSpec, draw, draw_images, to_file
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 
 def main(params: Params) -> None:
+    def write(name: str, figure: "Figure") -> None:
+        format_ = params.figures.format
+        write_atomically(FIGURES / f"{name}.{format_}", to_file(figure, format_))
+
     captions = run_captions(params)
     figures = {name: spec for name, spec in MADE_OF_TABLES.items() if not spec.optional or has_tables(spec)}
     tables = read_tables(figures.values())
     for name in figures:
         about = replace(captions, seeds=params.sweep.seeds) if name == "figure_sweep" else captions
-        write_atomically(FIGURES / f"{name}.png", to_png(draw(name, tables, about)))
+        write(name, draw(name, tables, about, params.figures.size))
     dataset = load(DATASET, Dataset.from_bytes)
     prototypes = load(prototypes_file(params.seeds[0]), Prototypes.from_bytes)
     train = grouped_data(dataset, prototypes).train
     if dataset.of_images:
-        drawn = draw_images(train, dataset, prototypes.shared(), tables, captions)
-        write_atomically(FIGURES / f"{IMAGES}.png", to_png(drawn))
+        shared = prototypes.shared()
+        write(IMAGES, draw_images(train, dataset, shared, tables, captions, params.figures.size))
 
 
 def has_tables(figure: FigureSpec) -> bool:

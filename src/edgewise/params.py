@@ -440,6 +440,15 @@ class OodParams(Section):
         return self
 
 
+class FigureParams(Section):
+    """The figures under plots/figures. Reports and `dvc plots` show figure 2 as png alone."""
+
+    #: Of the files.
+    format: Literal["png", "pdf", "svg"] = "png"
+    #: screen; for print, without title and caption and with text of 8 points: page, 6.75 inches wide, or column, 3.25.
+    size: Literal["screen", "page", "column"] = "screen"
+
+
 class ComputeParams(Section):
     """Where and how numbers are computed."""
 
@@ -487,6 +496,7 @@ class Params(Section):
     robustness: RobustnessParams = RobustnessParams()
     ood: OodParams = OodParams()
     compute: ComputeParams = ComputeParams()
+    figures: FigureParams = FigureParams()
 
     @field_validator("seeds", "branches")
     @classmethod

@@ -214,5 +214,5 @@ def test_the_tracker_gives_the_dense_hessians_eigenpairs_along_a_path():
         pairs = tracker.measure(theta)
         assert_matches_dense(pairs, dense, 2)
         products.append(pairs.products)
-        theta = theta - 0.02 * objective.evaluate(theta).gradient
+        theta = theta - 0.005 * objective.evaluate(theta).gradient
     assert max(products[1:]) < products[0]

@@ -46,9 +46,19 @@ def near_the_edge(secant: float, sharpness: float):
     return replace(one, steps={**one.steps, "baseline": steps}, hessian={**one.hessian, "baseline": hessian})
 
 
-@pytest.mark.parametrize(("secant", "sharpness"), [(1.0, 1.0), (0.91, 0.7), (0.2, 1.09), (0.02, 1.0)])
+@pytest.mark.parametrize(("secant", "sharpness"), [(1.0, 1.0), (0.96, 0.7), (0.2, 1.09), (0.02, 1.0)])
 def test_a_run_at_the_edge_by_either_measure_has_no_caveat(secant, sharpness):
     assert caveats({0: near_the_edge(secant, sharpness)}) == []
+
+
+def test_a_run_that_leaves_the_edge_again_has_one():
+    at = near_the_edge(1.0, 1.0)
+    steps, hessian = at.steps["baseline"].copy(), at.hessian["baseline"].copy()
+    steps.loc[steps.index[-2:], "secant_sharpness"] = 0.3 * THRESHOLD
+    hessian.loc[hessian.index[-1:], "sharpness"] = 0.3 * THRESHOLD
+    left = replace(at, steps={**at.steps, "baseline": steps}, hessian={**at.hessian, "baseline": hessian})
+    (said,) = caveats({0: left, 1: at, 2: near_the_edge(0.91, 0.7)})
+    assert said.startswith("in seeds 0 and 2 the baseline is not at the edge: late in it κ is 1.00 and then 0.")
 
 
 def test_seeds_whose_baseline_is_not_at_the_edge_are_named():
@@ -63,4 +73,6 @@ def test_seeds_whose_baseline_is_not_at_the_edge_are_named():
 
 def test_an_exit_branch_at_an_edge_of_its_own_is_named():
     (said,) = caveats({0: records(), 1: near_the_edge(1.0, 1.0)})
-    assert said.startswith(f"in seed 0 the exit branch reaches an edge of its own (t** at step {T_STAR + 10 * STEPS})")
+    assert said.startswith(
+        f"in seed 0 the exit branch reaches an edge of its own (t** at its step {T_STAR + 10 * STEPS})"
+    )

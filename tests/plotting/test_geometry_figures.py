@@ -6,7 +6,7 @@ from made_up import SETTING, made_up_tables
 
 from edgewise.data.examples import Dataset
 from edgewise.data.groups import GROUPS, NATURAL, Examples
-from edgewise.plotting import Captions, draw_images, to_png
+from edgewise.plotting import Captions, draw_images, to_file
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -24,4 +24,4 @@ def test_images_are_shown_as_pixels(channels):
     assert len(shown) == 20
     expected = np.clip(0.5 + 0.2 * x[0], 0, 1)
     np.testing.assert_allclose(shown[0], expected[0] if channels == 1 else np.moveaxis(expected, 0, -1), rtol=1e-6)
-    assert to_png(figure).startswith(b"\x89PNG")
+    assert to_file(figure).startswith(b"\x89PNG")

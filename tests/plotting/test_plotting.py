@@ -6,7 +6,7 @@ from matplotlib.text import Text
 
 from edgewise.data.groups import GROUPS
 from edgewise.errors import EdgewiseError
-from edgewise.plotting import FIGURES, Captions, draw, to_png
+from edgewise.plotting import FIGURES, Captions, draw, to_file
 from edgewise.plotting.style import COLORS, group_colors
 
 
@@ -14,7 +14,7 @@ from edgewise.plotting.style import COLORS, group_colors
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_every_figure_is_drawn_and_its_bytes_are_the_same_twice(name, seeds):
     captions = Captions(SETTING, list(range(seeds)))
-    first, second = (to_png(draw(name, made_up_tables(seeds, ALL_BRANCHES), captions)) for _ in range(2))
+    first, second = (to_file(draw(name, made_up_tables(seeds, ALL_BRANCHES), captions)) for _ in range(2))
     assert first.startswith(b"\x89PNG")
     assert first == second
 

@@ -87,20 +87,26 @@ def top_eigenpairs(
         return torch.randn(size, generator=generator, dtype=torch.float64).to(like)
 
     basis, images = like.new_empty((capacity, size)), like.new_empty((capacity, size))
+    projected = like.new_empty((capacity, capacity))  # basis A basis^T
     used = spent = 0
 
     def extend(vector: Tensor) -> None:
         """Add to the basis the part of `vector` that is orthogonal to it; of a random vector, if that part is 0."""
         nonlocal used, spent
-        length = vector.norm()
-        for _ in range(2):  # a second pass removes what rounding leaves in the first
+        first = before = vector.norm()
+        for _ in range(2):  # a second pass removes what rounding leaves of a first that took most of the vector away
             vector = vector - (basis[:used] @ vector) @ basis[:used]
-        if not vector.norm() > 1e-6 * length:
+            length = vector.norm()
+            if length > 0.5 * before:
+                break
+            before = length
+        if not length > 1e-6 * first:
             extend(random_vector())
             return
-        basis[used] = vector / vector.norm()
+        basis[used] = vector / length
         images[used] = product(basis[used])
         used, spent = used + 1, spent + 1
+        projected[:used, used - 1] = projected[used - 1, :used] = basis[:used] @ images[used - 1]
 
     block = min(wanted, BLOCK)
     if start is None:
@@ -112,21 +118,21 @@ def top_eigenpairs(
         extend(vector)
 
     while True:
-        projected = basis[:used] @ images[:used].T
-        if not bool(projected.isfinite().all()):
+        here = projected[:used, :used]
+        if not bool(here.isfinite().all()):
             raise EdgewiseError(
                 "a Hessian-vector product is not finite: use float64 (compute.dtype), or a smaller step size"
                 " (optimizer.lr)"
             )
-        values, rotation = torch.linalg.eigh((projected + projected.T).double() / 2)
+        values, rotation = torch.linalg.eigh(here.double())
         rotation = rotation.flip(1).T.to(like)
         values = values.flip(0).to(like)
-        vectors = rotation[:carried] @ basis[:used]
-        residual_vectors = rotation[:wanted] @ images[:used] - values[:wanted, None] * vectors[:wanted]
+        vectors = rotation[:wanted] @ basis[:used]
+        residual_vectors = rotation[:wanted] @ images[:used] - values[:wanted, None] * vectors
         least = max(tolerance * values.abs().max().item(), torch.finfo(like.dtype).tiny)  # of one that is 0
         residuals = residual_vectors.norm(dim=1) / values[:wanted].abs().clamp_min(least)
         if used >= carried and (bool((residuals <= tolerance).all()) or used == size):
-            return Eigenpairs(values[:wanted], vectors[:wanted], residuals, vectors, spent)
+            return Eigenpairs(values[:wanted], vectors, residuals, rotation[:carried] @ basis[:used], spent)
         if spent >= max_products:
             raise EdgewiseError(
                 f"tolerance (hessian.tolerance): was {tolerance:g}; after {spent} Hessian-vector products the relative"
@@ -135,6 +141,7 @@ def top_eigenpairs(
         if used == capacity:  # restart from the leading Ritz vectors
             used = max(carried, capacity // 2)
             basis[:used], images[:used] = rotation[:used] @ basis, rotation[:used] @ images
+            projected[:used, :used] = basis[:used] @ images[:used].T
         extend(residual_vectors[residuals.argmax()])
 
 

@@ -9,7 +9,7 @@ from edgewise.inference.records import SeedRecords, Seeds
 from edgewise.inference.tables import as_if_regular, second_half
 
 #: How far from the threshold, relative to it, kappa may be late in a baseline that is at the edge.
-EDGE_MARGIN = 0.1
+EDGE_MARGIN = 0.05
 
 
 def onset(records: SeedRecords, rule: Rule) -> int | None:
@@ -34,23 +34,24 @@ def late_ratio(records: SeedRecords, rule: Rule) -> float:
 def caveats(seeds: Seeds) -> list[str]:
     """What takes from every verdict: a baseline that is not at the edge, an exit branch that is at one of its own.
 
-    A baseline is at the edge where late in it kappa is at the threshold, within `EDGE_MARGIN`, or the sharpness reaches
-    the threshold at a checkpoint.
+    A baseline is at the edge where in both halves of its later half kappa is at the threshold, within `EDGE_MARGIN`, or
+    the sharpness reaches the threshold at a checkpoint.
     """
     found = []
     off = {}
     for seed, records in seeds.items():
-        kappa = late_ratio(records, "secant")
-        largest = float(_late(records, "sharpness").max())
+        kappa = [float(part.mean()) for part in _halves(_late(records, "secant"))]
+        largest = [float(part.max()) for part in _halves(_late(records, "sharpness"))]
         # On smooth networks kappa falls between bursts of the oscillation; then lambda_1 has been at the threshold.
-        if not (abs(kappa - 1) <= EDGE_MARGIN or largest >= 1):
-            off[seed] = f"κ is {kappa:.2f} of the threshold and the sharpness at most {largest:.2f} of it"
+        if not (max(abs(ratio - 1) for ratio in kappa) <= EDGE_MARGIN or min(largest) >= 1):
+            ratios, most = (" and then ".join(dict.fromkeys(f"{x:.2f}" for x in part)) for part in (kappa, largest))
+            off[seed] = f"κ is {ratios} of the threshold and the sharpness at most {most} of it"
     if off:
         found.append(f"{_which(off, seeds)} the baseline is not at the edge: late in it {'; '.join(off.values())}")
     second = {seed: step for seed, records in seeds.items() if (step := second_onset(records)) is not None}
     if second:
         found.append(
-            f"{_which(second, seeds)} the exit branch reaches an edge of its own (t** at step"
+            f"{_which(second, seeds)} the exit branch reaches an edge of its own (t** at its step"
             f" {', '.join(map(str, second.values()))}): later gains compare two edges"
         )
     return found
@@ -72,6 +73,11 @@ def _late(records: SeedRecords, rule: Rule) -> pd.Series:
     """What a rule compares with the threshold, relative to it, over the later half of the baseline."""
     late = second_half(as_if_regular(_measured(records, rule, "baseline")))
     return late[RULE_COLUMN[rule]] / records.setting.threshold
+
+
+def _halves(late: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """The former and the latter half, each with the row in the middle where there is one."""
+    return late.iloc[: -(-len(late) // 2)], late.iloc[len(late) // 2 :]
 
 
 def _measured(records: SeedRecords, rule: Rule, run: str) -> pd.DataFrame:

@@ -2,7 +2,8 @@
 
 Modules
 -------
-style : colours, line styles, captions, the empty figure and its PNG
+style : colours, markers, line styles, captions, the empty figure and its file
+paper : how a figure is laid out for a page or a column of print
 curves : curves with their bands, and the lines that mark a step or a level
 over_training, points, edges, causes, geometry, unseen_data : one function for each figure
 
@@ -24,9 +25,10 @@ from edgewise.data.examples import Dataset
 from edgewise.data.groups import NATURAL, Examples
 from edgewise.errors import EdgewiseError
 from edgewise.plotting import causes, edges, geometry, over_training, points, unseen_data
-from edgewise.plotting.style import MAIN_BRANCHES, Captions, Tables, figure_style, to_png
+from edgewise.plotting.paper import Size, lay_out
+from edgewise.plotting.style import MAIN_BRANCHES, Captions, Format, Tables, figure_style, to_file
 
-__all__ = ["FIGURES", "IMAGES", "Captions", "FigureSpec", "Tables", "draw", "draw_images", "to_png"]
+__all__ = ["FIGURES", "IMAGES", "Captions", "FigureSpec", "Format", "Size", "Tables", "draw", "draw_images", "to_file"]
 
 #: Name of the file of figure 2.
 IMAGES = "figure_02_images"
@@ -192,7 +194,7 @@ FIGURES = {
 }
 
 
-def draw(name: str, tables: Tables, captions: Captions) -> Figure:
+def draw(name: str, tables: Tables, captions: Captions, size: Size = "screen") -> Figure:
     """Draw one of `FIGURES`.
 
     Parameters
@@ -200,6 +202,7 @@ def draw(name: str, tables: Tables, captions: Captions) -> Figure:
     name : of the figure
     tables : by name, each indexed by its first column
     captions : what the caption says of the run
+    size : where the figure is to be seen
 
     Raises
     ------
@@ -213,11 +216,18 @@ def draw(name: str, tables: Tables, captions: Captions) -> Figure:
     for table in spec.needs:
         _check_table(table, tables[table], spec.columns(table, groups))
     with figure_style():
-        return spec.function({table: tables[table] for table in spec.needs}, captions)
+        figure = spec.function({table: tables[table] for table in spec.needs}, captions)
+        lay_out(figure, size)
+    return figure
 
 
 def draw_images(
-    train: Examples, dataset: Dataset, shared: Mapping[str, int], tables: Tables, captions: Captions
+    train: Examples,
+    dataset: Dataset,
+    shared: Mapping[str, int],
+    tables: Tables,
+    captions: Captions,
+    size: Size = "screen",
 ) -> Figure:
     """Draw figure 2: a few training images of every group and label.
 
@@ -230,7 +240,9 @@ def draw_images(
     captions : what the caption says of the run
     """
     with figure_style():
-        return geometry.images(train, dataset, shared, tables, captions)
+        figure = geometry.images(train, dataset, shared, tables, captions)
+        lay_out(figure, size)
+    return figure
 
 
 def _check_table(name: str, table: pd.DataFrame, columns: list[str]) -> None:

@@ -9,16 +9,18 @@ from edgewise.plotting.curves import mark_zero
 from edgewise.plotting.points import draw_named, mark_equality
 from edgewise.plotting.style import (
     BLACK,
-    COLORS,
     Captions,
     CurveStyle,
     Tables,
     group_colors,
+    group_looks,
+    group_points,
     in_words,
     legend_entry,
     marker_entry,
     new_figure,
     remove_from,
+    strata_entry,
 )
 
 #: The ways in which a group is left out, in words.
@@ -54,18 +56,17 @@ def counterfactuals(tables: Tables, captions: Captions) -> Figure:
     """Who pays for whom, as a matrix; and what leaving a group out does, measured against predicted."""
     points = tables["left_out"]
     strata = points.loc[points["kind"] == "stratum", "name"].unique()
-    colors = group_colors(tables)
-    entries = [marker_entry(color, in_words(group)) for group, color in colors.items()]
-    if len(strata):
-        entries.append(marker_entry(COLORS["natural"], f"{len(strata)} strata of natural examples", "D"))
+    looks = group_looks(tables)
+    entries = group_points(tables)
+    entries += [strata_entry(f"{len(strata)} strata of natural examples")] if len(strata) else []
     caption = f"Settled losses at the edge, against those with all groups. {captions.mean_with('in brackets')}"
     title = "Who pays for whom: the losses with another group left out"
     figure, panels = new_figure((1, 3), title, caption, entries, panel_size=(5.6, 4.4))
     matrix, *checks = panels[0]
-    _draw_matrix(matrix, 1000 * tables["counterfactuals"], list(colors))
+    _draw_matrix(matrix, 1000 * tables["counterfactuals"], list(looks))
     for panel, (way, words) in zip(checks, WAYS.items(), strict=True):
         of_way = points[points["way"] == way]
-        draw_named(panel, of_way, "predicted", "measured", colors)
+        draw_named(panel, of_way, "predicted", "measured", looks)
         mark_equality(panel, of_way[["predicted", "measured"]].to_numpy())
         panel.set(xlabel="predicted: how much lower ℓ$_k$ is", ylabel="measured: how much lower ℓ$_k$ is")
         panel.set_title(f"{words}: all others, every seed")
@@ -80,12 +81,12 @@ def _draw_matrix(panel: Axes, table: pd.DataFrame, groups: list[str]) -> None:
     for row, left_out in enumerate(table.index):
         for column, group in enumerate(groups):
             low, high = (float(table.loc[left_out, f"{group}_{end}"]) for end in ("low", "high"))
-            interval = f"\n[{low:.2g}, {high:.2g}]" if np.isfinite([low, high]).all() else ""
+            interval = f"\n[{low:.2g},\n{high:.2g}]" if np.isfinite([low, high]).all() else ""
             value = means[row, column]
             color = "white" if abs(value) > 0.6 * limit else BLACK
             text = f"{value:.2g}{interval}"
             panel.text(column, row, text, ha="center", va="center", fontsize=9.5, color=color)
-    panel.set_xticks(range(len(groups)), [in_words(group) for group in groups])
+    panel.set_xticks(range(len(groups)), [in_words(group).replace("-", "-\n") for group in groups])
     panel.set_yticks(range(len(table)), [in_words(group) for group in table.index])
     panel.grid(visible=False)
     panel.set(xlabel="whose Δℓ$_k$ changes", ylabel="left out: its gradient taken at the centre")

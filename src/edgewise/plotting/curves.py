@@ -9,7 +9,15 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 
 from edgewise.data.files import Array
-from edgewise.plotting.style import GREY, RULE_COLOR, THRESHOLD_COLOR, CurveStyle, in_words
+from edgewise.plotting.style import (
+    GREY,
+    MARKER_EVERY,
+    MARKER_SIZE,
+    RULE_COLOR,
+    THRESHOLD_COLOR,
+    CurveStyle,
+    in_words,
+)
 
 UNBOUNDED = (-np.inf, np.inf)
 
@@ -42,7 +50,7 @@ def draw_curves(
     """
     x = table.index.to_numpy(float)
     means, bands = [np.asarray(within, float)], [np.empty(0)]
-    for column, style in styles.items():
+    for number, (column, style) in enumerate(styles.items()):
         mean = table[column].to_numpy(float)
         shown = np.isfinite(mean) & ((mean > 0) | (not log)) & (x >= style.start)
         panel.plot(
@@ -51,6 +59,9 @@ def draw_curves(
             color=style.color,
             linestyle=style.linestyle,
             linewidth=style.linewidth,
+            marker=style.marker,
+            markersize=MARKER_SIZE,
+            markevery=(number / len(styles) * MARKER_EVERY, MARKER_EVERY),
             label=in_words(column),
         )
         values = mean[shown]

@@ -43,6 +43,7 @@ from edgewise.plotting.style import (
     grid,
     group_colors,
     group_entries,
+    group_looks,
     group_style,
     in_words,
     legend_entry,
@@ -153,7 +154,10 @@ def group_loss(tables: Tables, captions: Captions) -> Figure:
     colors = group_colors(tables)
     figure, panels = new_figure(grid(len(colors)), "Loss of every group", caption, entries, sharex=True)
     for panel, (group, color) in zip(panels.flat, colors.items(), strict=False):
-        styles = {f"{branch}_{group}": group_style(color, branch) for branch in reversed(branches)}
+        styles = {
+            f"{branch}_{group}": CurveStyle(color, BRANCH_LINESTYLES[branch], start=branch_style(branch).start)
+            for branch in reversed(branches)
+        }
         draw_curves(panel, table, styles, log=True)
         mark_onset(panel)
         panel.set_title(in_words(group), color=color, fontweight="bold")
@@ -172,8 +176,8 @@ def delta_loss(tables: Tables, captions: Captions) -> Figure:
     caption = f"{captions.mean}. {GAIN_CAPTION} {_transient_in_words(tables['moments'])}"
     figure, panels = new_figure((len(compared), 2), title, caption, group_entries(tables))
     for row, branch in zip(panels, compared, strict=True):
-        colors = group_colors(tables).items()
-        styles = {f"{DELTA_LOSS_PAIRS[branch][0]}{group}": group_style(color) for group, color in colors}
+        looks = group_looks(tables).items()
+        styles = {f"{DELTA_LOSS_PAIRS[branch][0]}{group}": group_style(look) for group, look in looks}
         for panel, (held, name) in zip(row, names.items(), strict=True):
             _delta_panel(panel, tables[name], tables["moments"], branch, held, styles)
     return figure
@@ -306,8 +310,8 @@ def alignment(tables: Tables, captions: Captions) -> Figure:
     figure, panels = new_figure((2, len(shown)), title, caption, group_entries(tables), panel_size=(4.4, 3.4))
     for (upper, lower), (branch, held, which) in zip(panels.T, shown, strict=True):
         # Each branch has a panel of its own, so the steps before onset are shown in both.
-        colors = group_colors(tables).items()
-        styles = {f"{branch}_{group}": replace(group_style(color, branch), start=-np.inf) for group, color in colors}
+        looks = group_looks(tables).items()
+        styles = {f"{branch}_{group}": replace(group_style(look, branch), start=-np.inf) for group, look in looks}
         suffix, xlabel = CLOCKS[held]
         draw_curves(upper, tables[f"alignment{suffix}"], styles, bounds=(0, 1))
         mark_onset(upper)
@@ -328,7 +332,7 @@ def persistence(tables: Tables, captions: Captions) -> Figure:
     title = "Influence is alignment times gradient norm squared: who keeps both?"
     caption = f"Baseline branch. {captions.mean_of_pairs}"
     figure, panels = new_figure((2, 2), title, caption, group_entries(tables))
-    styles = {f"baseline_{group}": group_style(color) for group, color in group_colors(tables).items()}
+    styles = {f"baseline_{group}": group_style(look) for group, look in group_looks(tables).items()}
     for panel, (name, (ylabel, log, bounds)) in zip(panels.flat, PERSISTENCE.items(), strict=True):
         draw_curves(panel, tables[name], styles, log=log, bounds=bounds)
         mark_onset(panel)
@@ -338,18 +342,18 @@ def persistence(tables: Tables, captions: Captions) -> Figure:
 
 def influence(tables: Tables, captions: Captions) -> Figure:
     """C_k by group over training (figure 16), and over alpha at onset (figure 17)."""
-    entries, colors = group_entries(tables), group_colors(tables).items()
+    entries, looks = group_entries(tables), group_looks(tables)
     entries += [legend_entry(CurveStyle(GREY, BRANCH_LINESTYLES[b]), BRANCH_LABELS[b]) for b in MAIN_BRANCHES]
     bands = "" if len(captions.seeds) == 1 else "; bands: baseline alone"
     caption = f"{captions.mean_of_pairs}{bands}"
     figure, panels = new_figure((1, 2), "Curvature influence by group", caption, entries)
     training, onset = panels[0]
-    styles = {f"exit_{group}": replace(group_style(color, "exit"), band=False) for group, color in colors}
-    styles |= {f"baseline_{group}": group_style(color) for group, color in colors}
+    styles = {f"exit_{group}": replace(group_style(look, "exit"), band=False) for group, look in looks.items()}
+    styles |= {f"baseline_{group}": group_style(look) for group, look in looks.items()}
     draw_curves(training, tables["curvature_influence"], styles, log=True)
     mark_onset(training)
     training.set(xlabel=STEPS_LABEL, ylabel=INFLUENCE_LABEL)
-    styles = {"curvature_influence_coherent": group_style(COLORS["input_outlier"])}
+    styles = {"curvature_influence_coherent": CurveStyle(COLORS["input_outlier"], marker="D")}
     draw_curves(onset, tables["control_alpha"], styles, log=True)
     onset.set(xlabel=ALPHA_LABEL, ylabel=INFLUENCE_LABEL)
     onset.set_title("input-outliers at onset")

@@ -23,16 +23,20 @@ from edgewise.plotting.style import (
     MODEL_STYLES,
     RULE_COLOR,
     STEPS_LABEL,
+    STRATUM_MARKER,
     THRESHOLD_COLOR,
     Captions,
     CurveStyle,
+    Look,
     Tables,
-    group_colors,
+    group_looks,
+    group_points,
     in_words,
     legend_entry,
     marker_entry,
     new_figure,
     remove_from,
+    strata_entry,
 )
 
 #: The moments in the table of examples, in order, with the titles of their panels.
@@ -74,32 +78,33 @@ def _rank_correlation(x: Array, y: Array) -> float:
 
 def coupling(tables: Tables, captions: Captions) -> Figure:
     """Q_k² against C_k, from the derivative and over a step's length, and who gains against the sign (figure 22)."""
-    colors = group_colors(tables)
-    entries = [marker_entry(color, in_words(group)) for group, color in colors.items()]
+    looks = group_looks(tables)
+    entries = group_points(tables)
     entries += [
         marker_entry(COLORS["natural"], "before onset", hollow=True),
-        marker_entry(COLORS["natural"], "stratum of natural examples", "D"),
+        strata_entry("stratum of natural examples"),
     ]
     where = "Q$_k$²: every group and checkpoint up to onset and along the baseline"
     caption = f"{where}. Gains: settled, at equal time. {captions.every_seed}"
     title = "Does influence stand for the coupling to the sharpness, and does the coupling tell who gains?"
     figure, panels = new_figure((1, 3), title, caption, entries, panel_size=(4.7, 4.2))
     squared, over_step, signed = panels[0]
-    _squared_panel(squared, tables["coupling"], "sharpness_coupling", "from the derivative", colors)
-    _squared_panel(over_step, tables["coupling"], "sharpness_coupling_over_step", "over half a step's length", colors)
-    _signed_panel(signed, tables["selector"], colors)
+    _squared_panel(squared, tables["coupling"], "sharpness_coupling", "from the derivative", looks)
+    _squared_panel(over_step, tables["coupling"], "sharpness_coupling_over_step", "over half a step's length", looks)
+    _signed_panel(signed, tables["selector"], looks)
     return figure
 
 
-def _squared_panel(panel: Axes, table: pd.DataFrame, column: str, title: str, colors: Mapping[str, str]) -> None:
+def _squared_panel(panel: Axes, table: pd.DataFrame, column: str, title: str, looks: Mapping[str, Look]) -> None:
     """Draw Q_k² against C_k, both on logarithmic axes, with the line of their median ratio."""
     table = table[(table["curvature_influence"] > 0) & (table[column] > 0)]
     ratio = float((table[column] / table["curvature_influence"]).median())
-    for group, color in colors.items():
+    for group, (color, marker) in looks.items():
         rows = table[table.index == group]
         for before_onset, face in ((True, "none"), (False, color)):
             some = rows[(rows["step"] < 0) == before_onset]
-            panel.scatter(some["curvature_influence"], some[column], 26, facecolors=face, edgecolors=color, alpha=0.75)
+            at = some["curvature_influence"], some[column]
+            panel.scatter(*at, 26, marker=marker, facecolors=face, edgecolors=color, alpha=0.75)
     if len(table):
         ends = table["curvature_influence"].agg(["min", "max"]).to_numpy()
         panel.plot(ends, ratio * ends, color=BLACK, linestyle="--")
@@ -109,10 +114,10 @@ def _squared_panel(panel: Axes, table: pd.DataFrame, column: str, title: str, co
     panel.set_title(title)
 
 
-def _signed_panel(panel: Axes, table: pd.DataFrame, colors: Mapping[str, str]) -> None:
+def _signed_panel(panel: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> None:
     """Draw gains against the signed coupling before onset; shaded where a positive coupling means a gain."""
     column, gain = "coupling_over_step", table["gain_time"]
-    draw_named(panel, table, column, "gain_time", colors)
+    draw_named(panel, table, column, "gain_time", looks)
     # Linear as far as half of the points lie, so that those near zero have room.
     typical = float(table[column].abs().median()) or 1.0
     panel.set_xscale("symlog", linthresh=10 ** np.floor(np.log10(typical)))
@@ -136,9 +141,8 @@ def selector(tables: Tables, captions: Captions) -> Figure:
     """Who gains against influence before onset: groups and strata of every seed, at equal step and equal time."""
     table = tables["selector"]
     names = table.loc[table["kind"] == "stratum", "name"].unique()
-    colors = group_colors(tables)
-    entries = [marker_entry(color, in_words(group)) for group, color in colors.items()]
-    entries += [marker_entry(COLORS["natural"], f"{len(names)} strata of natural examples", "D")] if len(names) else []
+    entries = group_points(tables)
+    entries += [strata_entry(f"{len(names)} strata of natural examples")] if len(names) else []
     caption = (
         "C$_k$ is measured before any branch begins. ρ: Spearman, within a seed, averaged over the seeds."
         f" {captions.every_seed}"
@@ -147,7 +151,7 @@ def selector(tables: Tables, captions: Captions) -> Figure:
     figure, panels = new_figure((1, 2), title, caption, entries, panel_size=(5.5, 4.4))
     for panel, held in zip(panels[0], ("step", "time"), strict=True):
         gain = f"gain_{held}"
-        draw_named(panel, table, "curvature_influence", gain, colors)
+        draw_named(panel, table, "curvature_influence", gain, group_looks(tables))
         panel.axhline(0, color=RULE_COLOR, linewidth=1, zorder=1.5)
         found = []
         for kind, words in (("group", "groups"), ("stratum", "strata"), ("", "both")):
@@ -165,24 +169,23 @@ def selector(tables: Tables, captions: Captions) -> Figure:
 
 def edge_flow(tables: Tables, captions: Captions) -> Figure:
     """Gains measured against gains predicted by edge flow, and both and their distance over training time."""
-    colors = group_colors(tables)
-    entries = [marker_entry(color, in_words(group)) for group, color in colors.items()]
-    entries += [marker_entry(COLORS["natural"], "strata of natural examples", "D")]
+    looks = group_looks(tables)
+    entries = [*group_points(tables), strata_entry("strata of natural examples")]
     entries += [legend_entry(CurveStyle(GREY), "measured"), legend_entry(CurveStyle(BLACK, "--"), "predicted")]
     caption = (
         "Edge flow starts from the two iterates at onset and sees nothing later; nothing is fitted. Above zero the"
         f" group gains from the edge, at equal training time. {captions.mean}"
     )
     title = "Who gains from the edge, measured and predicted"
-    count = len(colors) + 2
+    count = len(looks) + 2
     figure, panels = new_figure((-(-count // 3), 3), title, caption, entries, panel_size=(3.9, 3.4))
     points, over_time = tables["predicted_gains"], tables["prediction"]
     panel = panels[0, 0]
-    draw_named(panel, points, "predicted", "measured", colors)
+    draw_named(panel, points, "predicted", "measured", looks)
     mark_equality(panel, points[["predicted", "measured"]].to_numpy())
     panel.set(xlabel="predicted settled Δℓ$_k$", ylabel="measured settled Δℓ$_k$")
     panel.set_title("every group, stratum and seed")
-    for panel, (group, color) in zip(panels.flat[1:], colors.items(), strict=False):
+    for panel, (group, (color, _)) in zip(panels.flat[1:], looks.items(), strict=False):
         styles = {
             f"measured_{group}": CurveStyle(color),
             f"predicted_{group}": CurveStyle(BLACK, "--", band=False),
@@ -194,7 +197,7 @@ def edge_flow(tables: Tables, captions: Captions) -> Figure:
     panel = panels.flat[count - 1]
     # At the start the prediction is the measurement.
     draw_curves(panel, over_time[over_time.index > 0], {"error": CurveStyle(BLACK)}, log=True)
-    panel.set_title(f"error of the {'four' if len(colors) == 4 else 'groups'} together, over Δℓ")
+    panel.set_title(f"error of the {'four' if len(looks) == 4 else 'groups'} together, over Δℓ")
     panel.set(xlabel="time since t*, in steps of size η", ylabel="relative error")
     remove_from(panels, count)
     return figure
@@ -207,9 +210,7 @@ def models(tables: Tables, captions: Captions) -> Figure:
     styles = {name: CurveStyle(color, line, band=False) for name, (color, line) in MODEL_STYLES.items()}
     entries = [legend_entry(styles[name], in_words(name)) for name in names]
     entries += [marker_entry(BLACK, "measured")]
-    colors = group_colors(tables)
-    entries += [marker_entry(color, in_words(group)) for group, color in colors.items()]
-    entries += [marker_entry(COLORS["natural"], "strata of natural examples", "D")]
+    entries += [*group_points(tables), strata_entry("strata of natural examples")]
     caption = (
         "Edge flow starts at onset, the other models where λ$_1$ first reaches the threshold; nothing is fitted. Gains:"
         f" settled, at equal training time. {captions.mean}"
@@ -230,7 +231,7 @@ def models(tables: Tables, captions: Captions) -> Figure:
     distance.set_title("distance from the centre of the run")
     for panel, name in zip(scatters, names, strict=False):
         table = points[points.index == name]
-        draw_named(panel, table, "predicted", "measured", colors)
+        draw_named(panel, table, "predicted", "measured", group_looks(tables))
         mark_equality(panel, table["measured"].to_numpy())
         panel.set(xlabel="predicted settled Δℓ$_k$", ylabel="measured settled Δℓ$_k$")
         panel.set_title(in_words(name), color=styles[name].color)
@@ -244,14 +245,14 @@ def mark_equality(panel: Axes, points: Array) -> None:
     panel.plot(ends, ends, color=RULE_COLOR, linewidth=1, zorder=1.5)
 
 
-def draw_named(panel: Axes, table: pd.DataFrame, x: str, y: str, colors: Mapping[str, str]) -> None:
-    """Draw two columns of the selector table against each other, groups in their colours over strata in grey."""
+def draw_named(panel: Axes, table: pd.DataFrame, x: str, y: str, looks: Mapping[str, Look]) -> None:
+    """Draw two columns of the selector table against each other, groups as they look over strata in grey."""
     of_strata = table[table["kind"] == "stratum"]
     grey = COLORS["natural"]
-    panel.scatter(of_strata[x], of_strata[y], 20, marker="D", facecolors=grey, alpha=0.6, linewidths=0)
-    for group, color in colors.items():
+    panel.scatter(of_strata[x], of_strata[y], 24, marker=STRATUM_MARKER, facecolors=grey, alpha=0.6, linewidths=0)
+    for group, (color, marker) in looks.items():
         rows = table[table["name"] == group]
-        panel.scatter(rows[x], rows[y], 40, color=color, edgecolors="white", linewidths=0.5)
+        panel.scatter(rows[x], rows[y], 40, marker=marker, color=color, edgecolors="white", linewidths=0.5)
 
 
 def below_the_panel(panel: Axes, entries: list[Line2D], columns: int = 3) -> None:

@@ -1,17 +1,18 @@
-"""What all figures share: colours, line styles, captions, the empty figure, and its PNG.
+"""What all figures share: colours, markers, line styles, captions, the empty figure, and its file.
 
-A group has the same colour in every figure. The colours of the groups are those of Okabe and Ito, which colour-blind
-readers can tell apart, the pink a little darker: all pairs differ by a ΔE of at least 20, also under deuteranopia and
-protanopia. A branch has the same line style in every figure: solid for the baseline, which stays at the
-edge, and broken for the others.
+A group has the same colour and marker in every figure. The colours of the groups are those of Okabe and Ito, which
+colour-blind readers can tell apart, the pink a little darker: all pairs differ by a ΔE of at least 20, also under
+deuteranopia and protanopia. The markers tell them apart in grey. A branch has the same line style in every figure:
+solid for the baseline, which stays at the edge, and broken for the others.
 """
 
 import io
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import matplotlib.style
 import numpy as np
@@ -49,6 +50,13 @@ COLORS = {
     "atypical": "#882255",
     "all": "#8c8c8c",
 }
+
+#: Of groups; others than the paper's four have them by turns. Strata of natural examples have one of their own.
+GROUP_MARKERS = {"inlier": "o", "boundary": "s", "output_outlier": "^", "input_outlier": "D"}
+STRATUM_MARKER = "P"
+
+#: How far apart the markers of a curve are, as a fraction of the panel's diagonal, and how large, in points.
+MARKER_EVERY, MARKER_SIZE = 0.16, 4.5
 
 #: Every branch, in the order of the legends.
 BRANCH_LINESTYLES = {"baseline": "-", "exit": "--", "enter": "-.", "flow": ":"}
@@ -89,6 +97,11 @@ MARGIN = 0.1
 #: Height that `new_figure` adds to the panels, in inches: about that of a title, a legend and a caption.
 SURROUNDINGS = 1.3
 
+Format = Literal["png", "pdf", "svg"]
+
+#: What matplotlib would write into a file of its version and of the day.
+NAMES_THE_DAY = {"png": ["Software"], "pdf": ["Creator", "Producer", "CreationDate"], "svg": ["Creator", "Date"]}
+
 #: Settings of matplotlib, on top of its defaults.
 SETTINGS = {
     "axes.axisbelow": True,
@@ -113,6 +126,8 @@ SETTINGS = {
     "legend.frameon": False,
     "legend.handlelength": 2.6,
     "lines.linewidth": 1.6,
+    "pdf.fonttype": 42,  # letters stay letters
+    "svg.hashsalt": "edgewise",  # equal figures have equal names of their parts
 }
 
 
@@ -178,7 +193,7 @@ class CurveStyle:
 
     Attributes
     ----------
-    color, linestyle, linewidth : as in matplotlib
+    color, linestyle, linewidth, marker : as in matplotlib
     start : the curve is drawn from this x on
     band : whether the interval is drawn too
     """
@@ -186,8 +201,22 @@ class CurveStyle:
     color: str
     linestyle: Any = "-"
     linewidth: float = 1.6
+    marker: str = ""
     start: float = -np.inf
     band: bool = True
+
+
+class Look(NamedTuple):
+    """The colour and the marker of a group."""
+
+    color: str
+    marker: str
+
+
+def group_looks(tables: Tables) -> dict[str, Look]:
+    """The groups of a run and how they look."""
+    markers = itertools.cycle(GROUP_MARKERS.values())
+    return {name: Look(color, GROUP_MARKERS.get(name) or next(markers)) for name, color in group_colors(tables).items()}
 
 
 def group_colors(tables: Tables) -> dict[str, str]:
@@ -199,9 +228,9 @@ def group_colors(tables: Tables) -> dict[str, str]:
     return {name: COLORS[name] if name in GROUPS else colors[name] for name in names}
 
 
-def group_style(color: str, branch: str = "baseline") -> CurveStyle:
-    """The colour of a group with the line style of the branch."""
-    return CurveStyle(color, BRANCH_LINESTYLES[branch], start=_start(branch))
+def group_style(look: Look, branch: str = "baseline") -> CurveStyle:
+    """The look of a group with the line style of the branch."""
+    return CurveStyle(look.color, BRANCH_LINESTYLES[branch], marker=look.marker, start=_start(branch))
 
 
 def branch_style(branch: str) -> CurveStyle:
@@ -226,8 +255,8 @@ def in_words(name: str) -> str:
 def legend_entry(style: CurveStyle, label: str) -> Line2D:
     """A curve's entry in a legend."""
     # In a legend a line is short, so it is a little wider there.
-    width = style.linewidth + 0.4
-    return Line2D([], [], color=style.color, linestyle=style.linestyle, linewidth=width, label=label)
+    look = {"color": style.color, "linestyle": style.linestyle, "linewidth": style.linewidth + 0.4}
+    return Line2D([], [], marker=style.marker, markersize=MARKER_SIZE, label=label, **look)
 
 
 def marker_entry(color: str, label: str, marker: str = "o", *, hollow: bool = False) -> Line2D:
@@ -238,7 +267,17 @@ def marker_entry(color: str, label: str, marker: str = "o", *, hollow: bool = Fa
 
 def group_entries(tables: Tables) -> list[Line2D]:
     """The legend entries of the groups."""
-    return [legend_entry(group_style(color), in_words(group)) for group, color in group_colors(tables).items()]
+    return [legend_entry(group_style(look), in_words(group)) for group, look in group_looks(tables).items()]
+
+
+def group_points(tables: Tables) -> list[Line2D]:
+    """The legend entries of the groups, where they are points."""
+    return [marker_entry(look.color, in_words(group), look.marker) for group, look in group_looks(tables).items()]
+
+
+def strata_entry(words: str) -> Line2D:
+    """The legend entry of the strata of natural examples, where they are points."""
+    return marker_entry(COLORS["natural"], words, STRATUM_MARKER)
 
 
 def grid(panels: int) -> tuple[int, int]:
@@ -282,11 +321,11 @@ def new_figure(
     figure.supxlabel(caption, **left, wrap=True, color=GREY)
     # The layout would put a title and a legend of one and the same figure on top of each other.
     body = figure.add_subfigure(figure.add_gridspec()[0, 0])
-    _add_legend(body, entries)
+    add_legend(body, entries)
     return figure, body.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
 
 
-def _add_legend(body: SubFigure, entries: Sequence[Artist]) -> None:
+def add_legend(body: SubFigure, entries: Sequence[Artist]) -> None:
     """Add a legend above the panels, in as few rows as the width of the figure allows."""
     for rows in range(1, len(entries) + 1):
         columns = -(-len(entries) // rows)
@@ -302,10 +341,9 @@ def remove_from(panels: Array, used: int) -> None:
         panel.remove()
 
 
-def to_png(figure: Figure) -> bytes:
-    """The figure as PNG; equal figures give equal bytes."""
+def to_file(figure: Figure, format_: Format = "png") -> bytes:
+    """The figure as a file of that format; equal figures give equal bytes."""
     buffer = io.BytesIO()
     with figure_style():
-        # Without this the file names the version of matplotlib.
-        figure.savefig(buffer, format="png", metadata={"Software": None})
+        figure.savefig(buffer, format=format_, metadata=dict.fromkeys(NAMES_THE_DAY[format_]))
     return buffer.getvalue()

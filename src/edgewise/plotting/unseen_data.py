@@ -19,7 +19,7 @@ from edgewise.plotting.style import (
     CurveStyle,
     Tables,
     branch_style,
-    group_colors,
+    group_looks,
     group_style,
     in_words,
     legend_entry,
@@ -51,11 +51,11 @@ def robustness(tables: Tables, captions: Captions) -> Figure:
     shades = np.linspace(0.35, 1, len(strengths))
     colors = {strength: to_hex(colormaps["Greys"](shade)) for strength, shade in zip(strengths, shades, strict=True)}
     late = variants(over_strength)
-    groups = {group: color for group, color in group_colors(tables).items() if group in late}
+    groups = {group: look for group, look in group_looks(tables).items() if group in late}
 
     entries = [legend_entry(CurveStyle(GREY, BRANCH_LINESTYLES[b]), BRANCH_LABELS[b]) for b in MAIN_BRANCHES]
     entries += [legend_entry(CurveStyle(color), f"ε = {s.removeprefix('eps')}") for s, color in colors.items()]
-    entries += [legend_entry(group_style(color), f"held-out {in_words(group)}") for group, color in groups.items()]
+    entries += [legend_entry(group_style(look), f"held-out {in_words(group)}") for group, look in groups.items()]
     columns = 3 if groups else 2
     figure, panels = new_figure(
         (1, columns), "Accuracy under attack (PGD)", captions.mean, entries, panel_size=(4.8, 3.5)
@@ -69,8 +69,8 @@ def robustness(tables: Tables, captions: Captions) -> Figure:
     _accuracy_panel(panels[0, 1], over_strength, styles, "test data, late in the branches", strength_label)
     if groups:
         styles = {
-            f"{branch}_{group}": CurveStyle(color, BRANCH_LINESTYLES[branch])
-            for group, color in groups.items()
+            f"{branch}_{group}": CurveStyle(look.color, BRANCH_LINESTYLES[branch], marker=look.marker)
+            for group, look in groups.items()
             for branch in MAIN_BRANCHES[::-1]
         }
         _accuracy_panel(panels[0, 2], over_strength, styles, "held-out groups, late in the branches", strength_label)
