@@ -1,7 +1,7 @@
 """Who pays for whom: leave one group out of what drives the oscillation, and out of the training data altogether.
 
 Both from the state at onset, by edge flow and in a real run. Without the group in the training data there is no loss of
-it.
+it, nor of a group or stratum that lies in it.
 """
 
 from collections.abc import Iterable
@@ -42,7 +42,7 @@ def main(params: Params, seed: int, group: str) -> None:
     write("at_centre_predicted", predicted)
 
     rest = objective.subset(~members)
-    others = {name: mask[~members] for name, mask in tracked.items() if name != group}
+    others = {name: mask[~members] for name, mask in tracked.items() if bool((mask & ~members).any())}
     write("removed", first((step.row for step in train(rest, optimizer, onset, others)), "removed"))
     pair = consecutive(rest, optimizer, onset)
     write("removed_predicted", predicted_records(rest, optimizer, pair, others, steps, substeps, "edge flow"))

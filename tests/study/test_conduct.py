@@ -1,11 +1,13 @@
 """`edgewise study run` on a small git and DVC repository whose one stage stands for the pipeline."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -247,11 +249,101 @@ def test_machines_without_a_common_file_system_share_a_study(folder, tmp_path, s
     assert out.strip() == "far, quick: 0 of 4 variants run, 4 were there"
 
 
-def test_a_remote_that_is_not_there_is_one_line(folder, capsys, monkeypatch):
-    status, _, error = study(capsys, folder, monkeypatch, "--remote", "nowhere")
+@pytest.mark.parametrize("name", ["nowhere", "https://", "/nowhere"])
+def test_a_remote_that_is_not_there_is_one_line(folder, capsys, monkeypatch, tmp_path, name):
+    status, _, error = study(capsys, folder, monkeypatch, "--remote", name)
     assert status == 1
-    assert error.startswith("error: --remote: was 'nowhere'; nothing fetched from it (")
+    assert error == "error: --remote: needs a default remote of DVC too: `dvc remote add --default`\n"
+    copy = with_a_store(folder, tmp_path)
+    status, _, error = study(capsys, copy, monkeypatch, "--remote", name)
+    assert status == 1
+    assert error.startswith(f"error: --remote: was {name!r}; nothing fetched from it (")
     assert len(error.splitlines()) == 1
+
+
+def with_a_store(folder: Path, tmp_path: Path) -> Path:
+    """A copy of the repository, without the variant that fails, that has a DVC remote and a git remote `origin`."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / ".dvc/config").write_text(
+        f"[core]\n    remote = store\n['remote \"store\"']\n    url = {tmp_path / 'store'}\n"
+    )
+    variants = {name: variant for name, variant in STUDY["variants"].items() if name != "unlucky"}
+    (copy / "far.yaml").write_text(yaml.safe_dump({**STUDY, "variants": variants}))
+    git(copy, "commit", "--all", "--quiet", "--message", "a store")
+    git(tmp_path, "clone", "--quiet", "--bare", str(copy), "origin.git")
+    git(copy, "remote", "add", "origin", str(tmp_path / "origin.git"))
+    return copy
+
+
+def test_a_push_whose_data_failed_is_made_up_for(folder, capsys, monkeypatch, tmp_path):
+    copy = with_a_store(folder, tmp_path)
+    (tmp_path / "store").write_text("a file where the folder is to be")
+    status, _, error = study(capsys, copy, monkeypatch, "--remote", "origin")
+    assert status == 1
+    assert "variants.near: has run, but not been pushed: " in error
+    (tmp_path / "store").unlink()
+    status, out, _ = study(capsys, copy, monkeypatch, "--remote", "origin")
+    assert (status, out) == (0, "far, quick: 0 of 2 variants run, 2 were there\n")
+    stored = {file.read_text() for file in (tmp_path / "store").rglob("*") if file.is_file()}
+    assert {"1", "10"} <= stored
+
+
+def test_what_is_fetched_without_its_data_runs_again(folder, capsys, monkeypatch, tmp_path):
+    copy = with_a_store(folder, tmp_path)
+    assert study(capsys, copy, monkeypatch, "--remote", "origin")[0] == 0
+    shutil.rmtree(tmp_path / "store")
+    (tmp_path / "store").mkdir()
+    other = tmp_path / "other"
+    git(tmp_path, "clone", "--quiet", "origin.git", str(other))
+    status, out, _ = study(capsys, other, monkeypatch, "--remote", "origin")
+    assert (status, out) == (0, "far, quick: 2 of 2 variants run, 0 were there\n")
+    assert {"1", "10"} <= {file.read_text() for file in (tmp_path / "store").rglob("*") if file.is_file()}
+
+
+def test_a_newer_experiment_here_is_not_replaced_by_an_older_one_there(folder, capsys, monkeypatch, tmp_path):
+    copy = with_a_store(folder, tmp_path)
+    assert study(capsys, copy, monkeypatch, "--remote", "origin")[0] == 0
+    page = yaml.safe_load((copy / "far.yaml").read_text())
+    page["variants"]["far"]["settings"]["alpha"] = 7
+    (copy / "far.yaml").write_text(yaml.safe_dump(page))
+    assert study(capsys, copy, monkeypatch)[1] == "far, quick: 1 of 2 variants run, 1 were there\n"
+    newer = git(copy, "for-each-ref", "refs/exps")
+    assert (
+        study(capsys, copy, monkeypatch, "--remote", "origin")[1] == "far, quick: 0 of 2 variants run, 2 were there\n"
+    )
+    assert git(copy, "for-each-ref", "refs/exps") == newer
+
+
+def test_a_cluster_that_dies_is_said_for_each_variant(folder, capsys, monkeypatch, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "stage.py").write_text("import time\ntime.sleep(300)\n")
+    git(copy, "commit", "--all", "--quiet", "--message", "a long stage")
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
+    address = tmp_path / "scheduler.json"
+    with subprocess.Popen([*command, "--no-dashboard", "--scheduler-file", str(address)]) as scheduler:
+        end = time.monotonic() + 60
+        while not (address.exists() and address.read_text()):
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        threading.Timer(3, scheduler.kill).start()
+        status, _, error = study(capsys, copy, monkeypatch, "--scheduler", json.loads(address.read_text())["address"])
+    assert status == 1
+    assert "far, quick: 0 of 3 variants run, 0 were there, 3 failed" in error
+    assert "variants.near: the cluster lost it (" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("options", [["--remote", " "], ["--share", "4/4"]])
+def test_an_empty_name_or_share_is_said(folder, capsys, monkeypatch, options):
+    if options[0] == "--remote":
+        with pytest.raises(SystemExit):
+            study(capsys, folder, monkeypatch, *options)
+        assert "argument --remote: was ' '; must be the name or address" in capsys.readouterr().err
+    else:
+        status, _, error = study(capsys, folder, monkeypatch, *options)
+        assert (status, error) == (1, "error: --share: was '4/4'; the study has 3 variants\n")
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "2", "a/b", "1/0", "-1/2"])

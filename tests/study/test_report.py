@@ -307,7 +307,7 @@ def test_results_of_another_layout_are_one_line(copied, capsys, path, content, s
 def test_a_report_needs_a_name(capsys):
     with pytest.raises(SystemExit):
         main(["report", "--output", ""])
-    assert "argument --output: was ''; must be a file" in capsys.readouterr().err
+    assert "argument --output: was ''; must be a file whose name ends in .html" in capsys.readouterr().err
 
 
 def variables(theme: str) -> dict[str, str]:

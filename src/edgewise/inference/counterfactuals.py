@@ -33,14 +33,19 @@ def has_counterfactuals(seeds: Seeds) -> bool:
     return bool(every) and has_prediction(seeds) and all("loss" in table for table in tables)
 
 
-def affected(records: SeedRecords, group: str, way: Way) -> list[str]:
-    """The groups and strata whose loss is known without `group`: removed, it has none itself."""
-    return [name for name in records.tracked if way == "at_centre" or name != group]
+def affected(seeds: Seeds, group: str, way: Way) -> list[str]:
+    """The groups and strata whose loss is known without `group` in every seed.
+
+    Removed, it has none itself, nor has a group or stratum all of whose examples were in it.
+    """
+    of_runs = [records.left_out[group].measured[way].columns for records in seeds.values()]
+    tracked = next(iter(seeds.values())).tracked
+    return [name for name in tracked if all(f"loss_{name}" in columns for columns in of_runs)]
 
 
-def lower_without(records: SeedRecords, group: str, way: Way) -> tuple[Array, Array]:
-    """By how much lower the settled losses of all `affected` are without `group`: (measured, predicted)."""
-    names, without = affected(records, group, way), records.left_out[group]
+def lower_without(records: SeedRecords, group: str, way: Way, names: Sequence[str]) -> tuple[Array, Array]:
+    """By how much lower the settled losses of the groups and strata are without `group`: (measured, predicted)."""
+    without = records.left_out[group]
     runs = (_averages(records.steps["baseline"]), _averages(without.measured[way]))
     models = (records.predictions[EDGE_FLOW], without.predicted[way])
     steps = records.setting.steps
@@ -74,8 +79,8 @@ def counterfactual_metrics(seeds: Seeds) -> dict[str, Any] | None:
 
 def _compared(seeds: Seeds, group: str, way: Way) -> dict[str, Any]:
     first = next(iter(seeds.values()))
-    names = affected(first, group, way)
-    pairs = [lower_without(records, group, way) for records in seeds.values()]
+    names = affected(seeds, group, way)
+    pairs = [lower_without(records, group, way, names) for records in seeds.values()]
     measured, predicted = (np.array(side) for side in zip(*pairs, strict=True))
     error = np.linalg.norm(predicted - measured, axis=1) / np.linalg.norm(measured, axis=1)
     return {
@@ -103,8 +108,8 @@ def counterfactual_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
         matrix = {}
         for group in records.left_out:
             for way in WAYS:
-                names = affected(records, group, way)
-                measured, predicted = lower_without(records, group, way)
+                names = affected(seeds, group, way)
+                measured, predicted = lower_without(records, group, way, names)
                 for name, *values in zip(names, measured, predicted, strict=True):
                     kind = "group" if name in records.groups else "stratum"
                     about = {"seed": seed, "way": way, "left_out": group, "name": name, "kind": kind}

@@ -55,36 +55,29 @@ def lay_out(figure: Figure, size: Size) -> None:
                 panel.set_subplotspec(grid[number])
                 panel.tick_params(labelbottom=True, labelleft=True)
         height = max(LOWEST, width / columns * ratio)
-        figure.set_size_inches(width, rows * (height + 1) + 1)  # with room for labels and the legend
-        for panel in panels:
-            _wrap_labels(panel, width / columns - BESIDE, height - NUMBERS)
-        figure.draw_without_rendering()  # now it is known how wide each has become
-        for panel in panels:
-            _wrap_labels(panel, panel.get_window_extent().width / figure.dpi, height - NUMBERS)
     else:
         height = width / columns
-        figure.set_size_inches(width, rows * height)
-
+    figure.set_size_inches(width, rows * (height + 1) + 1)  # with room for labels and legends
     with matplotlib.rc_context({"legend.fontsize": SMALLEST}):
         for legend in body.legends:
             entries = _entries_of(legend, width - BESIDE)
             legend.remove()
             add_legend(body, entries)
-        lines = max(_below(panel, figure, width / columns - BESIDE) + _broken(panel) for panel in panels)
+        for panel in panels:
+            _fit_words(panel, figure, width / columns - BESIDE, height)
+        figure.draw_without_rendering()  # now it is known how wide each has become
+        lines = max(_fit_words(panel, figure, panel.get_window_extent().width / figure.dpi, height) for panel in panels)
     above = sum(legend.get_window_extent().height / figure.dpi for legend in body.legends)
     figure.set_size_inches(width, rows * (height + lines * LINE) + above)
 
 
-def _wrap_labels(panel: Axes, width: float, height: float) -> None:
-    """Break the labels and the title of a panel into lines that are as long as it is wide, or high, in inches."""
-    panel.set_xlabel(_wrapped(panel.get_xlabel(), width))
-    panel.set_ylabel(_wrapped(panel.get_ylabel(), height))
-    panel.set_title(_wrapped(panel.get_title("left"), width), loc="left", fontsize=LARGEST)
-
-
-def _broken(panel: Axes) -> int:
-    """The lines that breaking its labels has added to the height of a panel."""
-    return panel.get_xlabel().count("\n") + panel.get_title("left").count("\n")
+def _fit_words(panel: Axes, figure: Figure, width: float, height: float) -> int:
+    """Break all words of a panel into lines as long as it is wide or high, in inches; the lines that this adds."""
+    label, title = _wrapped(panel.get_xlabel(), width), _wrapped(panel.get_title("left"), width)
+    panel.set_xlabel(label)
+    panel.set_ylabel(_wrapped(panel.get_ylabel(), height - NUMBERS))
+    panel.set_title(title, loc="left", fontsize=LARGEST)
+    return label.count("\n") + title.count("\n") + _below(panel, figure, width)
 
 
 def _wrapped(text: str, width: float) -> str:

@@ -7,7 +7,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,13 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 import distributed
+from dulwich.errors import GitProtocolError
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from scmrepo.exceptions import SCMError
 from tqdm import tqdm
 
-from edgewise.errors import EdgewiseError
+from edgewise.errors import EdgewiseError, ParameterError
 from edgewise.params import Params, parse_params
 from edgewise.study.engine import InterruptedPipelineError, Stop, connected, positive_count, run_dvc
 from edgewise.study.plan import SIZES, Size, Study, as_options, check, experiment_name, read_study
@@ -79,6 +80,7 @@ def add_command(commands: "Commands") -> None:
     where.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster on a file system that all share")
     run.add_argument(
         "--remote",
+        type=_name,
         metavar="NAME",
         help="of git: what others have run is fetched from there first, and what has run is pushed there, its data to"
         " DVC's remote",
@@ -95,6 +97,12 @@ def add_command(commands: "Commands") -> None:
             options.study, options.size, options.jobs, options.scheduler, options.remote, options.share
         )
     )
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"was {text!r}; must be the name or address of a remote of git")
+    return text
 
 
 def share(text: str) -> Share:
@@ -130,15 +138,32 @@ def conduct(path: Path, size: Size, jobs: int, scheduler: str | None, remote: st
         After Ctrl-C or SIGTERM, when what ran has ended.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _run_share(path, size, jobs, scheduler, remote, own)
+    except KeyboardInterrupt:
+        raise InterruptedPipelineError(
+            f"{path.stem}, {size}: interrupted; the same command goes on with the variants that have not run"
+        ) from None
+
+
+def _run_share(path: Path, size: Size, jobs: int, scheduler: str | None, remote: str | None, own: Share) -> str:
     study = read_study(path)
     must_be_committed(path)
     params = check(study, path.stem, Revision.open("HEAD").read(PARAMS))[size]
-    experiments = {name: experiment_name(path.stem, size, name) for name in study.variants}
-    elsewhere = set() if remote is None else fetch(remote, list(experiments.values()))
     number, count = own
     of_share = list(study.variants)[number - 1 :: count]
-    tasks = [task for task in missing(study, path.stem, size, params) if task.name in of_share]
+    if not of_share:
+        raise ParameterError("--share", f"{number}/{count}", f"the study has {len(study.variants)} variants")
+
+    def to_run() -> list[Task]:
+        return [task for task in missing(study, path.stem, size, params) if task.name in of_share]
+
+    tasks, fetched = to_run(), set[str]()
+    if remote is not None:
+        fetched = fetch(remote, [task.experiment for task in tasks])
+        tasks = to_run()
     there = [name for name in of_share if name not in {task.name for task in tasks}]
+    experiments = {name: experiment_name(path.stem, size, name) for name in there}
     with Repo() as repo:
         repo.experiments.remove([task.experiment for task in tasks if task.stale])
     failed: dict[str, str] = {}
@@ -146,28 +171,37 @@ def conduct(path: Path, size: Size, jobs: int, scheduler: str | None, remote: st
     with _side_by_side(jobs, scheduler) as (pool, stop), tqdm(total=len(of_share), unit="variant") as bar:
         bar.update(len(there))
         running = {pool.submit(run_variant, task, stop, folder, remote): task.name for task in tasks}
-        if remote is not None:  # of these a push has failed, or they were run before there was a remote
-            unpushed = {name: experiments[name] for name in there if experiments[name] not in elsewhere}
-            running |= {pool.submit(push, one, stop, folder, remote): name for name, one in unpushed.items()}
+        if remote is not None:  # an earlier push may have failed, or been cut off after the half
+            local = {name: experiment for name, experiment in experiments.items() if experiment not in fetched}
+            running |= {pool.submit(push, one, stop, folder, remote): name for name, one in local.items()}
         try:
             for future in as_completed(running):
                 name = running[future]
-                if reason := future.result():
+                if reason := _reason_of_future(future):
                     failed[name] = reason
                 bar.write(f"{name}: {'failed' if reason else 'done'}", file=sys.stderr)
                 bar.update(name not in there)
         except KeyboardInterrupt:
+            for again in (signal.SIGINT, signal.SIGTERM):  # what runs is killed if it does not end soon
+                signal.signal(again, signal.SIG_IGN)
+            bar.write("ending the variants that run …", file=sys.stderr)
             stop.set()
             pool.shutdown()
-            raise InterruptedPipelineError(
-                f"{path.stem}, {size}: interrupted; the same command goes on with the variants that have not run"
-            ) from None
+            raise
     run = sum(task.name not in failed for task in tasks)
     said = f"{path.stem}, {size}: {run} of {len(of_share)} variants run, {len(there)} were there"
     if failed:
         reasons = "\n".join(f"variants.{name}: {reason}" for name, reason in failed.items())
         raise StudyFailedError(f"{said}, {len(failed)} failed\n{reasons}")
     return said
+
+
+def _reason_of_future(future: Future[str]) -> str:
+    """Why a variant failed, or nothing; a cluster, or a worker of it, may have gone."""
+    try:
+        return future.result()
+    except Exception as error:  # whatever a cluster raises must not lose the results of the other variants
+        return " ".join(f"the cluster lost it ({type(error).__name__}: {error})".split())
 
 
 def must_be_committed(study: Path) -> None:
@@ -192,23 +226,29 @@ def must_be_committed(study: Path) -> None:
         )
 
 
+def experiments_of_head() -> dict[str, str]:
+    """The commits of the experiments that started from the present commit, by their names."""
+    with Repo() as repo:
+        found: dict[str, str] = dict(repo.experiments.ls().get(repo.experiments.scm.get_ref("HEAD"), []))
+    return found
+
+
 def missing(study: Study, name: str, size: Size, params: Mapping[str, Params]) -> list[Task]:
     """The variants without an experiment of their parameters that started from the present commit."""
-    with Repo() as repo:
-        there = {found for found, _ in repo.experiments.ls().get(repo.experiments.scm.get_ref("HEAD"), [])}
+    there = experiments_of_head()
     tasks = []
     for variant in study.variants:
         experiment = experiment_name(name, size, variant)
-        if experiment not in there or params_of(experiment) != params[variant]:
+        if experiment not in there or params_of(there[experiment]) != params[variant]:
             options = as_options(study.settings(variant, size))
             tasks.append(Task(variant, experiment, options, stale=experiment in there))
     return tasks
 
 
-def params_of(experiment: str) -> Params | None:
+def params_of(revision: str) -> Params | None:
     """The parameters of an experiment; None where they are not those of this version."""
     try:
-        return parse_params(Revision.open(experiment).read(PARAMS))
+        return parse_params(Revision.open(revision).read(PARAMS))
     except EdgewiseError:
         return None
 
@@ -218,7 +258,7 @@ def fetch(remote: str, experiments: Sequence[str]) -> set[str]:
 
     Returns
     -------
-    Their names.
+    The names of those whose data are here too. One without is forgotten again, and so runs.
 
     Raises
     ------
@@ -227,13 +267,25 @@ def fetch(remote: str, experiments: Sequence[str]) -> set[str]:
     """
     try:
         with Repo() as repo:
+            if not repo.config["core"].get("remote"):
+                raise EdgewiseError("--remote: needs a default remote of DVC too: `dvc remote add --default`")
             head = repo.experiments.scm.get_ref("HEAD")
-            there = {name for name, _ in repo.experiments.ls(git_remote=remote).get(head, [])}
-            if wanted := there & set(experiments):
-                repo.experiments.pull(remote, exp_names=sorted(wanted), force=True, pull_cache=True)
-            return wanted
-    except (DvcException, SCMError) as error:
+            there = dict(repo.experiments.ls(git_remote=remote).get(head, []))
+            wanted = sorted(there.keys() & set(experiments))
+            if wanted:
+                repo.experiments.pull(remote, exp_names=wanted, force=True, pull_cache=True)
+            here = dict(repo.experiments.ls().get(head, []))
+            whole = {name for name in wanted if has_data(repo, here[name])}
+            repo.experiments.remove(sorted(set(wanted) - whole))
+            return whole
+    except (DvcException, SCMError, GitProtocolError, ValueError, OSError) as error:
         raise EdgewiseError(" ".join(f"--remote: was {remote!r}; nothing fetched from it ({error})".split())) from error
+
+
+def has_data(repo: Repo, commit: str) -> bool:
+    """Whether all data of an experiment that DVC keeps are in the cache."""
+    with repo.switch(commit):
+        return not any(out.use_cache and out.changed_cache() for out in repo.index.outs)
 
 
 @contextmanager

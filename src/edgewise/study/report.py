@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from edgewise.data.files import write_atomically
 from edgewise.errors import EdgewiseError
-from edgewise.study.conduct import command_of
-from edgewise.study.plan import SIZES, Size, experiment_name, read_study
+from edgewise.study.conduct import command_of, experiments_of_head, missing
+from edgewise.study.plan import SIZES, Size, check, experiment_name, read_study
 from edgewise.study.reported import Run
-from edgewise.study.revisions import WORKSPACE, Revision
+from edgewise.study.revisions import PARAMS, WORKSPACE, Revision
 from edgewise.study.webpage import page
 
 if TYPE_CHECKING:  # at run time argparse's class takes no parameter
@@ -42,9 +42,10 @@ def add_command(commands: "Commands") -> None:
 
 
 def _file(name: str) -> Path:
-    if not Path(name).name:
-        raise argparse.ArgumentTypeError(f"was {name!r}; must be a file")
-    return Path(name)
+    path = Path(name)
+    if path.suffix not in (".html", ".htm") or path.is_dir():
+        raise argparse.ArgumentTypeError(f"was {name!r}; must be a file whose name ends in .html")
+    return path
 
 
 def _write(options: argparse.Namespace) -> str:
@@ -57,22 +58,21 @@ def _write(options: argparse.Namespace) -> str:
 
 
 def page_of_study(path: Path, size: Size) -> str:
-    """The report of those variants of a study that have run; it names the others.
+    """The report of those variants of a study that have run from the present commit; it names the others.
 
     Raises
     ------
     EdgewiseError
         If the study cannot be read, none of its variants has run, or what one left is damaged.
     """
-    study, runs, without = read_study(path), [], []
+    study, runs = read_study(path), []
+    params = check(study, path.stem, Revision.open("HEAD").read(PARAMS))[size]
+    without = [task.name for task in missing(study, path.stem, size, params)]
+    commits = experiments_of_head()
     for name, variant in study.variants.items():
-        experiment = experiment_name(path.stem, size, name)
-        try:
-            Revision.open(experiment)
-        except EdgewiseError:
-            without.append(name)
+        if name in without:
             continue
-        run = _run(experiment)
+        run = _run(commits[experiment_name(path.stem, size, name)])
         command = command_of(study, path.stem, size, name)
         figures = variant.figures or None
         runs.append(replace(run, name=name, statement=variant.statement, command=command, figures=figures))
