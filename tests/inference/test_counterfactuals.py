@@ -37,12 +37,23 @@ def paid(scale: float = 1.0) -> SeedRecords:
 @pytest.mark.parametrize("way", WAYS)
 def test_what_a_group_costs_the_others_is_how_much_lower_their_losses_are_without_it(group, way):
     one = paid()
-    names = affected(one, group, way)
+    names = affected({0: one}, group, way)
     assert names == [name for name in NAMES if way == "at_centre" or name != group]
     expected = [SHARE[way] * PAYS[group][name] for name in names]
-    measured, predicted = lower_without(one, group, way)
+    measured, predicted = lower_without(one, group, way, names)
     assert measured == pytest.approx(expected)
     assert predicted == pytest.approx(expected)
+
+
+def test_what_has_no_examples_left_in_one_seed_is_compared_in_none():
+    whole, part = paid(), paid()
+    without = part.left_out["inlier"]
+    measured = {way: table.drop(columns="loss_boundary") for way, table in without.measured.items()}
+    part = replace(part, left_out={**part.left_out, "inlier": replace(without, measured=measured)})
+    for way in WAYS:
+        assert "boundary" not in affected({0: whole, 1: part}, "inlier", way)
+        assert "boundary" in affected({0: whole, 1: part}, "output_outlier", way)
+    assert "boundary" not in counterfactual_metrics({0: whole, 1: part})["removed"]["inlier"]["lower"]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -55,7 +66,7 @@ def test_a_model_that_is_wrong_has_an_error_and_the_measurement_stands(way):
     right, found = (counterfactual_metrics({0: each, 1: each})[way]["inlier"] for each in (paid(), off))
     assert found["lower"]["boundary"]["measured"] == right["lower"]["boundary"]["measured"]
     assert found["lower"]["boundary"]["predicted"]["mean"] == pytest.approx(-0.04)
-    length = SHARE[way] * np.linalg.norm([PAYS["inlier"][name] for name in affected(one, "inlier", way)])
+    length = SHARE[way] * np.linalg.norm([PAYS["inlier"][name] for name in affected({0: one}, "inlier", way)])
     assert right["relative_error"]["geometric_mean"] == pytest.approx(0, abs=1e-9)
     assert found["relative_error"]["geometric_mean"] == pytest.approx(0.04 / length)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import tiny
 from small import SEED, Killed, configuration, evaluations, in_a_copy, onset_of, records_of, up_to_base
 
 import branch
@@ -140,6 +141,21 @@ def test_a_group_at_the_centre_changes_what_the_model_predicts_from_the_same_sta
     whole = pd.read_csv(records_of("edge_flow") / "prediction.csv")[at_centre.columns]
     pd.testing.assert_series_equal(at_centre.iloc[0], whole.iloc[0])
     assert (at_centre["loss_inlier"].iloc[2:] != whole["loss_inlier"].iloc[2:]).all()
+
+
+def test_groups_that_lie_in_the_removed_one_have_no_loss_without_it(tmp_path, monkeypatch):
+    """Half of the images of digits are `three`, some of those `sub`; without `three` there is no `sub`."""
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"{i},three\n" + f"{i},sub\n" * (i % 9 == 0) for i in range(0, 1437, 2))
+    (tmp_path / "groups.csv").write_text(f"example,group\n{rows}")
+    groups = {"source": "file", "file": "groups.csv"}
+    changes = {"optimizer": {"lr": 0.16}, "edge": {"max_steps": 3000}, "theory": {"left_out": ["three"]}}
+    own = up_to_base(tmp_path, tiny(seeds=[SEED], groups=groups, **changes))
+    counterfactual.main(own, seed=SEED, group="three")
+    folder = tmp_path / f"data/records/seed-{SEED}/without-three"
+    for name, there in (("removed", False), ("at_centre", True)):
+        losses = pd.read_csv(folder / f"{name}.csv").filter(like="loss_").columns
+        assert {"loss_three" in losses, "loss_sub" in losses} == {there}
 
 
 def test_removed_a_group_has_no_part_in_the_gradient(params):
