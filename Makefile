@@ -4,10 +4,12 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro paper test bench lint docs clean
+.PHONY: help install repro paper test bench lint docs clean
 
 help:                     ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F ': ' '{printf "make %-6s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-8s %s\n", $$1, $$2}'
+
+install: $(VENV)/installed  ## make the environment alone, .venv; all others do it first
 
 repro: $(VENV)/installed  ## run the pipeline on all cores (JOBS=N: N stages at a time); the last line counts the claims that hold, fail, are undecided
 	edgewise repro $(if $(JOBS),--jobs $(JOBS))

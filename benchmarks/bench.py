@@ -37,7 +37,8 @@ def main() -> None:
         found[title] = list(rows)
         cells = [[_cell(value) for value in row.values()] for row in found[title]]
         print(f"\n{title}\n\n{table(list(found[title][0]), cells)}", flush=True)
-    write_atomically(FILE, json.dumps({"of": about.name, **found}, indent=2).encode())
+    machine = {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    write_atomically(FILE, json.dumps({"of": about.name, **machine, **found}, indent=2).encode())
 
 
 def _cell(value: object) -> str:

@@ -1,7 +1,9 @@
 """`edgewise claims` on a small git and DVC repository: two commits, an experiment, and what can go wrong."""
 
 import json
+import os
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -131,6 +133,19 @@ def test_an_unusable_revision_is_one_line_that_names_it(experiments, capsys, mon
     assert len(error.splitlines()) == 1
     for part in parts:
         assert part in error
+
+
+def test_a_reader_that_has_had_enough_is_no_error(experiments, environment):
+    """As `edgewise claims … | head -1`: the pipe is closed before anything is written."""
+    code = "import sys; from edgewise.study.cli import main; sys.exit(main(['claims', 'v1', 'v2']))"
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(
+        command, cwd=experiments, env=environment, stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    assert (found.returncode, found.stderr) == (0, b"")
 
 
 def test_a_folder_in_the_place_of_the_file_is_one_line(experiments, capsys, monkeypatch):

@@ -335,6 +335,48 @@ def test_a_cluster_that_dies_is_said_for_each_variant(folder, capsys, monkeypatc
     assert "Traceback" not in error
 
 
+def test_settings_reach_dvc_as_they_are_written(folder, capsys, monkeypatch, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    whole = {
+        "dataset": {"root": "x", "classes": [3, 5]},
+        "groups": {"source": "both", "file": "x"},
+        "model": {"root": "x"},
+    }
+    (copy / "params.yaml").write_text(tiny(**whole))
+    git(copy, "commit", "--all", "--quiet", "--message", "all parameters")
+    root, file = tmp_path / "my images (2), old", tmp_path / "a group's.csv"
+    odd = {"dataset": {"root": str(root), "name": "npz"}, "groups.file": str(file), "groups": {"source": "file"}}
+    settings = {**odd, "dataset.classes": ["true", "é, 1"], "model": {"root": "a,b"}}
+    page = {"statement": "s", "variants": {"odd": {"statement": "s", "settings": settings}}}
+    (copy / "far.yaml").write_text(yaml.safe_dump(page, allow_unicode=True))
+    status, _, error = study(capsys, copy, monkeypatch)
+    assert status == 0, error
+    params = yaml.safe_load(Revision.open("far-quick-odd").read("params.yaml"))
+    assert params["dataset"]["root"] == str(root)
+    assert params["dataset"]["classes"] == ["true", "é, 1"]
+    assert (params["groups"]["file"], params["groups"]["source"]) == (str(file), "file")
+    assert params["model"]["root"] == "a,b"
+    assert params["model"]["width"] == 16  # the rest of a section stays
+    assert study(capsys, copy, monkeypatch)[1] == "far, quick: 0 of 1 variants run, 1 were there\n"
+
+
+def test_data_that_git_does_not_track_need_an_absolute_path(folder, capsys, monkeypatch, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    settings = {"dataset.name": "image_folder", "dataset.root": "datasets/mine", "groups.source": "file"}
+    variants = {"mine": {"statement": "s", "settings": settings}}
+    (copy / "far.yaml").write_text(yaml.safe_dump({"statement": "s", "variants": variants}))
+    status, _, error = study(capsys, copy, monkeypatch)
+    assert status == 1
+    assert [line.partition("; ")[0] for line in error.removeprefix("error: ").splitlines()] == [
+        "variants.mine: dataset.root: was 'datasets/mine'",
+        "variants.mine: groups.file: was 'datasets/groups.csv'",
+    ]
+    assert "must be an absolute path, or committed" in error
+    assert names(copy) == names(folder)
+
+
 @pytest.mark.parametrize("options", [["--remote", " "], ["--share", "4/4"]])
 def test_an_empty_name_or_share_is_said(folder, capsys, monkeypatch, options):
     if options[0] == "--remote":

@@ -5,8 +5,10 @@ its parser and sets `run`, which takes the parsed options and returns what is to
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from edgewise.errors import EdgewiseError
 from edgewise.study import claims_table, conduct, edges_table, engine, models_table, report
@@ -36,12 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="edgewise", description="The pipeline of this repository, and several of its experiments side by side."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('edgewise')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add_command in COMMANDS:
         add_command(commands)
     options = parser.parse_args(arguments)
     try:
-        print(options.run(options))
+        print(options.run(options), flush=True)
+    except BrokenPipeError:  # whoever read it, as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except EdgewiseError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

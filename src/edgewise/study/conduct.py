@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import signal
+import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -150,6 +151,7 @@ def _run_share(path: Path, size: Size, jobs: int, scheduler: str | None, remote:
     study = read_study(path)
     must_be_committed(path)
     params = check(study, path.stem, Revision.open("HEAD").read(PARAMS))[size]
+    must_be_in_git(params)
     number, count = own
     of_share = list(study.variants)[number - 1 :: count]
     if not of_share:
@@ -224,6 +226,32 @@ def must_be_committed(study: Path) -> None:
             f"{changed[0]}: has changed since the last commit ({len(changed)} such files); a study runs what is"
             " committed: `git commit` or `git checkout` them"
         )
+
+
+def must_be_in_git(params: Mapping[str, Params]) -> None:
+    """Variants run beside the working tree, on what git tracks: their own data must be that, or have absolute paths.
+
+    Raises
+    ------
+    EdgewiseError
+        One line for each variant at fault.
+    """
+    faults = []
+    for variant, found in params.items():
+        paths = {}
+        if found.dataset.name in ("image_folder", "npz"):
+            paths["dataset.root"] = found.dataset.root
+        if found.groups.has_file:
+            paths["groups.file"] = found.groups.file
+        for name, path in paths.items():
+            listed = subprocess.run(["git", "ls-files", "--", path], capture_output=True, check=False).stdout
+            if not (Path(path).is_absolute() or listed):
+                faults.append(
+                    f"variants.{variant}: {name}: was {path!r}; git does not track it, and variants run beside the"
+                    " working tree: must be an absolute path, or committed"
+                )
+    if faults:
+        raise EdgewiseError("\n".join(faults))
 
 
 def experiments_of_head() -> dict[str, str]:

@@ -57,7 +57,7 @@ def who_gains(metrics: Sequence[Mapping[str, Any]]) -> str:
             ]
         parts.append(f"at equal {held}, {_listed(found) if len(metrics) == 1 else '; '.join(found)}")
     text = "; ".join(parts) if len(metrics) == 1 else f"of {len(metrics)} runs, {'. Of these, '.join(parts)}"
-    return f"{text[0].upper()}{text[1:]}."
+    return f"{text[0].upper()}{text[1:]} (by 95 % intervals, before any correction)."
 
 
 def how_many_hold(claims: Sequence[Sequence[JudgedClaim]]) -> str:

@@ -15,7 +15,7 @@ from edgewise.params import Params, load_yaml, parse_params
 Size = Literal["quick", "full"]
 SIZES: tuple[Size, ...] = get_args(Size)
 
-#: Parameters by their dotted names, as `dvc exp run -S` takes them.
+#: Parameters by their dotted names, as `dvc exp run -S` takes them, or in sections, as params.yaml has them.
 Settings = dict[str, JsonValue]
 
 #: What names of studies and variants are made of: they become parts of names of git's refs.
@@ -65,7 +65,7 @@ class Study(Part):
         """What a variant sets; the more particular wins."""
         variant = self.variants[name]
         of_all, own = (self.quick, variant.quick) if size == "quick" else (self.full, variant.full)
-        return of_all | variant.settings | own
+        return flat(of_all) | flat(variant.settings) | flat(own)
 
 
 def read_study(path: Path) -> Study:
@@ -153,10 +153,27 @@ def experiment_name(study: str, size: Size, variant: str) -> str:
 
 
 def as_options(settings: Settings) -> list[str]:
-    """Settings as `dvc exp run` takes them.
+    """Settings as `dvc exp run` takes them; what Hydra would read otherwise stands in quotes.
 
-    >>> as_options({"alpha": 10, "seeds": [0, 1], "model.name": "cnn"})
-    ['-S', 'alpha=10', '-S', 'seeds=[0,1]', '-S', 'model.name=cnn']
+    >>> as_options({"alpha": 10, "seeds": [0, 1], "model.name": "cnn", "dataset.root": "/my images (2)"})
+    ['-S', 'alpha=10', '-S', 'seeds=[0,1]', '-S', 'model.name=cnn', '-S', 'dataset.root="/my images (2)"']
     """
-    values = {n: v if isinstance(v, str) else json.dumps(v, separators=(",", ":")) for n, v in settings.items()}
-    return [part for name, value in values.items() for part in ("-S", f"{name}={value}")]
+
+    def written(value: JsonValue) -> str:
+        plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z_/][\w./-]*", value, re.ASCII)
+        is_word = plain and isinstance(yaml.safe_load(str(value)), str)  # and not true, null, ...
+        return str(value) if is_word else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+    return [part for name, value in settings.items() for part in ("-S", f"{name}={written(value)}")]
+
+
+def flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Parameters by their dotted names.
+
+    >>> flat({"alpha": 3, "model": {"name": "mlp"}})
+    {'alpha': 3, 'model.name': 'mlp'}
+    """
+    found: dict[str, Any] = {}
+    for name, value in params.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found

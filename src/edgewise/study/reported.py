@@ -16,6 +16,7 @@ from edgewise.params import load_yaml
 from edgewise.study.catalogue import Figure
 from edgewise.study.claims_table import CLAIMS_FILE, ClaimsFile
 from edgewise.study.panels import Tables
+from edgewise.study.plan import flat
 from edgewise.study.revisions import LOCK, PARAMS, Revision
 
 TABLES, IMAGES, METRICS = "plots/tables", "plots/figures", "metrics"
@@ -184,15 +185,3 @@ def md5_of_folder(files: Mapping[str, bytes]) -> str:
     """The MD5 by which DVC knows a folder, from the content of its files by their names."""
     listed = [{"md5": md5_of(files[name]), "relpath": name} for name in sorted(files)]
     return f"{md5_of(json.dumps(listed).encode())}.dir"
-
-
-def flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Parameters by their dotted names.
-
-    >>> flat({"alpha": 3, "model": {"name": "mlp"}})
-    {'alpha': 3, 'model.name': 'mlp'}
-    """
-    found: dict[str, Any] = {}
-    for name, value in params.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return found
