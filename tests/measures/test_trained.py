@@ -1,6 +1,7 @@
 """The measurement of any trained classifier, against a dense Hessian."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -30,6 +31,62 @@ def model() -> nn.Module:
 def test_a_model_without_values_is_one_line(model, data):
     with pytest.raises(EdgewiseError, match=r"^model: has parameters without values"):
         edgewise.measure(model, "mse", data, GROUPS)
+
+
+class Odd(nn.Linear):
+    """A layer that changes its inputs, or is random."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(3, 3, dtype=torch.float64)
+        self.how = how
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.how == "changes":
+            x *= 2
+        return super().forward(x) + (torch.randn(()) if self.how == "random" else 0)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (Odd("changes"), "model: changes its inputs in place"),
+        (Odd("random"), "model: gives other outputs when it is asked again"),
+        (nn.Linear(3, 3), "data: x is torch.float64, the model torch.float32"),
+        (nn.Linear(4, 3).double(), "model: torch cannot evaluate it, or differentiate it twice"),
+    ],
+)
+def test_a_model_that_is_odd_is_one_line_and_the_data_stay(model, data, said):
+    x, y = data
+    before = x.clone()
+    with pytest.raises(EdgewiseError, match=f"^{said}") as caught:
+        edgewise.measure(model, "mse", (x, y), GROUPS)
+    assert "\n" not in str(caught.value)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"data": (1, 2, 3)}, "data: must be a pair"),
+        ({"groups": [1]}, "groups: was a list"),
+        ({"chunk_size": 2.5}, "chunk_size: was 2.5"),
+        ({"chunk_size": None}, "chunk_size: was None"),
+    ],
+)
+def test_an_argument_of_another_kind_is_one_line(model, data, change, said):
+    arguments = {"model": model, "loss": "mse", "data": data, "groups": GROUPS, **change}
+    with pytest.raises(EdgewiseError, match=f"^{said}"):
+        edgewise.measure(**arguments)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_it_is_the_same_where_gradients_are_off(model, data, mode):
+    x, y = data
+    expected = edgewise.measure(model, "mse", data, GROUPS)
+    with mode():
+        found = edgewise.measure(model, "mse", (x + 0, y), GROUPS)
+    assert found.sharpness == pytest.approx(expected.sharpness)
+    pd.testing.assert_frame_equal(found.groups, expected.groups)
 
 
 def test_a_loss_of_ones_own_is_measured_as_a_dense_reference(model, data):

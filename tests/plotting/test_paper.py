@@ -7,7 +7,7 @@ import pytest
 from made_up import ALL_BRANCHES, SETTING, made_up_tables
 from matplotlib.text import Text
 
-from edgewise.plotting import FIGURES, Captions, draw, to_file
+from edgewise.plotting import FIGURES, Captions, draw, draw_side_by_side, to_file
 from edgewise.plotting.paper import LARGEST, SMALLEST, WIDTHS
 from edgewise.plotting.style import GROUP_MARKERS
 
@@ -73,3 +73,19 @@ def test_equal_figures_are_equal_files_of_each_format(format_, begin):
     assert first == second
     assert first.startswith(begin)
     assert b"20" + str(np.datetime64("today"))[2:4].encode() + b"-" not in first  # it does not name the day
+
+
+@pytest.mark.parametrize("size", ["screen", *WIDTHS])
+def test_runs_side_by_side_are_a_row_each_with_the_ranges_shared(size):
+    one, other = made_up_tables(2), made_up_tables(3)
+    other["delta_loss"] = 10 * other["delta_loss"]
+    figure = draw_side_by_side({"alpha-3": one, "alpha-10": other}, size)
+    figure.draw_without_rendering()
+    panels = np.array(figure.axes).reshape(2, 4)
+    assert [row[0].get_ylabel() for row in panels] == ["alpha-3", "alpha-10"]
+    for first, second in panels.T:
+        assert first.get_ylim() == second.get_ylim()
+    group = str(one["groups"].index[0])
+    for row, tables in zip(panels, (one, other), strict=True):
+        drawn = {tuple(line.get_ydata()) for line in row[0].lines}
+        assert tuple(tables["delta_loss"][group].dropna()) in drawn

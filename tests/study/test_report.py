@@ -304,6 +304,21 @@ def test_results_of_another_layout_are_one_line(copied, capsys, path, content, s
     assert not (copied / "page.html").exists()
 
 
+@pytest.mark.parametrize("suffix", ["pdf", "svg", "png"])
+def test_runs_are_drawn_on_one_sheet(copied, capsys, suffix):
+    assert main(["sheet", WORKSPACE, "--output", f"sheet.{suffix}", "--size", "column"]) == 0
+    assert capsys.readouterr().out.strip().endswith(f"/sheet.{suffix}")
+    assert (copied / f"sheet.{suffix}").stat().st_size > 10_000
+
+
+def test_a_sheet_of_nothing_or_under_another_name_is_said(copied, capsys):
+    assert main(["sheet"]) == 1
+    assert capsys.readouterr().err == "error: needs revisions, or --study, and not both\n"
+    with pytest.raises(SystemExit):
+        main(["sheet", WORKSPACE, "--output", "params.yaml"])
+    assert "must be a file whose name ends in .png, .pdf or .svg" in capsys.readouterr().err
+
+
 def test_a_report_needs_a_name(capsys):
     with pytest.raises(SystemExit):
         main(["report", "--output", ""])

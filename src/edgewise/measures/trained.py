@@ -69,37 +69,57 @@ def measure(
     """
     if not 0 < tolerance < 1:
         raise EdgewiseError(f"tolerance: was {tolerance}; must be between 0 and 1")
-    if chunk_size < 1:
-        raise EdgewiseError(f"chunk_size: was {chunk_size}; must be at least 1")
+    if not isinstance(chunk_size, int) or chunk_size < 1:
+        raise EdgewiseError(f"chunk_size: was {chunk_size}; must be a whole number from 1")
+    if not (isinstance(data, (tuple, list)) and len(data) == 2):
+        raise EdgewiseError("data: must be a pair, of inputs and labels")
     x, y = data
     _require_labels(x, y)
+    if not isinstance(groups, Mapping):
+        raise EdgewiseError(f"groups: was a {type(groups).__name__}; must be a mapping of names to members")
     chosen = {name: _members(name, members, len(x)) for name, members in groups.items()}
     if any(is_lazy(parameter) or parameter.is_meta for parameter in model.parameters()):
         raise EdgewiseError("model: has parameters without values (lazy, or on the meta device): it must be trained")
+    _require_alike(model, x)
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        theta = nn.utils.parameters_to_vector(model.parameters()).detach()
-        objective = Objective(model, loss, x, y, chunk_size)
-        _require_losses(objective, theta)
-        pairs = EigenTracker(objective, tolerance=tolerance).measure(theta)
-        rows = {}
-        for name, members in chosen.items():
-            group = objective.subset(members)
-            found = group.evaluate(theta)
-            rows[name] = {
-                "examples": len(group),
-                "loss": found.loss,
-                "accuracy": found.accuracy,
-                "alignment": alignment(found.gradient, pairs.vectors[0]),
-                "curvature_influence": curvature_influence(found.gradient, pairs.vectors[0]),
-                "gradient_norm": found.gradient.norm().item(),
-            }
-            if not all(map(math.isfinite, rows[name].values())):
-                raise EdgewiseError(f"data: the loss or the gradient of {name!r} is not a finite number")
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            return _measured(model, loss, (x.clone() if x.is_inference() else x, y), chosen, chunk_size, tolerance)
+    except (RuntimeError, NotImplementedError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise EdgewiseError(f"model: torch cannot evaluate it, or differentiate it twice ({said})") from error
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def _measured(
+    model: nn.Module,
+    loss: Loss | LossOfExamples,
+    data: tuple[Tensor, Tensor],
+    groups: Mapping[str, Tensor],
+    chunk_size: int,
+    tolerance: float,
+) -> Measured:
+    theta = nn.utils.parameters_to_vector(model.parameters()).detach()
+    objective = Objective(model, loss, *data, chunk_size)
+    _require_losses(objective, theta)
+    pairs = EigenTracker(objective, tolerance=tolerance).measure(theta)
+    rows = {}
+    for name, members in groups.items():
+        group = objective.subset(members)
+        found = group.evaluate(theta)
+        rows[name] = {
+            "examples": len(group),
+            "loss": found.loss,
+            "accuracy": found.accuracy,
+            "alignment": alignment(found.gradient, pairs.vectors[0]),
+            "curvature_influence": curvature_influence(found.gradient, pairs.vectors[0]),
+            "gradient_norm": found.gradient.norm().item(),
+        }
+        if not all(map(math.isfinite, rows[name].values())):
+            raise EdgewiseError(f"data: the loss or the gradient of {name!r} is not a finite number")
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("group")
     return Measured(pairs.values[0].item(), pairs.vectors[0], table)  # noqa: PD011
 
@@ -114,14 +134,28 @@ def _require_labels(x: Tensor, y: Tensor) -> None:
         )
 
 
+def _require_alike(model: nn.Module, x: Tensor) -> None:
+    """Stop where numbers of the data are of another type, or elsewhere, than all of the model."""
+    types, places = ({getattr(p, what) for p in model.parameters()} for what in ("dtype", "device"))
+    if types and x.is_floating_point() and x.dtype not in types:
+        raise EdgewiseError(f"data: x is {x.dtype}, the model {', '.join(map(str, types))}; must be of one type")
+    if places and x.device not in places:
+        raise EdgewiseError(f"data: x is on {x.device}, the model on {', '.join(map(str, places))}; must be together")
+
+
 def _require_losses(objective: Objective, theta: Tensor) -> None:
     """Stop where the model has no output a class, or the loss is not one an example."""
     if not len(theta):
         raise EdgewiseError("model: has no parameters")
     few = objective.subset(torch.arange(min(2, len(objective))))
-    outputs = few.outputs(theta, few.x)
+    inputs = few.x.clone()
+    outputs = few.outputs(theta, inputs)
+    if not torch.equal(inputs.nan_to_num(), few.x.nan_to_num()):
+        raise EdgewiseError("model: changes its inputs in place; must leave them")
     if not isinstance(outputs, Tensor) or outputs.ndim != 2:
         raise EdgewiseError("model: must give a tensor [examples, classes]")
+    if not torch.equal(few.outputs(theta, few.x).nan_to_num(), outputs.nan_to_num()):
+        raise EdgewiseError("model: gives other outputs when it is asked again; must not be random in evaluation")
     low, high, classes = int(objective.y.min()), int(objective.y.max()), outputs.shape[1]
     if low < 0 or high >= classes:
         raise EdgewiseError(f"data: y is from {low} to {high}; must be from 0 to {classes - 1}, as the model's outputs")

@@ -6,6 +6,7 @@ style : colours, markers, line styles, captions, the empty figure and its file
 paper : how a figure is laid out for a page or a column of print
 curves : curves with their bands, and the lines that mark a step or a level
 over_training, points, edges, causes, geometry, unseen_data : one function for each figure
+side_by_side : several runs on one sheet
 
 To add a figure, write a function of `Tables` and `Captions` in the module whose subject it is. It calls
 `style.new_figure`, draws on the panels and returns the figure. Then add a line to `FIGURES`: the name of the figure's
@@ -26,9 +27,22 @@ from edgewise.data.groups import NATURAL, Examples
 from edgewise.errors import EdgewiseError
 from edgewise.plotting import causes, edges, geometry, over_training, points, unseen_data
 from edgewise.plotting.paper import Size, lay_out
+from edgewise.plotting.side_by_side import side_by_side
 from edgewise.plotting.style import MAIN_BRANCHES, Captions, Format, Tables, figure_style, to_file
 
-__all__ = ["FIGURES", "IMAGES", "Captions", "FigureSpec", "Format", "Size", "Tables", "draw", "draw_images", "to_file"]
+__all__ = [
+    "FIGURES",
+    "IMAGES",
+    "Captions",
+    "FigureSpec",
+    "Format",
+    "Size",
+    "Tables",
+    "draw",
+    "draw_images",
+    "draw_side_by_side",
+    "to_file",
+]
 
 #: Name of the file of figure 2.
 IMAGES = "figure_02_images"
@@ -241,6 +255,14 @@ def draw_images(
     """
     with figure_style():
         figure = geometry.images(train, dataset, shared, tables, captions)
+        lay_out(figure, size)
+    return figure
+
+
+def draw_side_by_side(runs: Mapping[str, Tables], size: Size) -> Figure:
+    """Draw several runs on one sheet, from the tables of each by its name."""
+    with figure_style():
+        figure = side_by_side(runs)
         lay_out(figure, size)
     return figure
 

@@ -23,6 +23,9 @@ SMALLEST, LARGEST = 8.0, 8.5
 #: Inches of a letter of that size on average, of a line, of the numbers along an axis, and beside a panel.
 LETTER, LINE, NUMBERS, BESIDE = 0.062, 0.14, 0.3, 0.65
 
+#: Of lines and markers, beside those on a screen.
+THINNER = 0.75
+
 #: How wide a panel must be at least, in widths that it has on a screen; and how high, in inches.
 NARROWEST, LOWEST = 0.45, 1.5
 
@@ -41,6 +44,8 @@ def lay_out(figure: Figure, size: Size) -> None:
         text.set(visible=False, in_layout=False)
     for text in body.findobj(Text):
         text.set_fontsize(min(max(text.get_fontsize(), SMALLEST), LARGEST))
+    for line in body.findobj(Line2D):
+        line.set(linewidth=THINNER * line.get_linewidth(), markersize=THINNER * line.get_markersize())
 
     place = panels[0].get_subplotspec()
     assert place is not None  # all were made by `Figure.subplots`

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from edgewise.errors import EdgewiseError
-from edgewise.study import claims_table, conduct, edges_table, engine, models_table, report
+from edgewise.study import claims_table, conduct, edges_table, engine, models_table, report, sheet
 
 #: What adds each subcommand, in the order of the help.
 COMMANDS = (
@@ -21,6 +21,7 @@ COMMANDS = (
     models_table.add_command,
     conduct.add_command,
     report.add_command,
+    sheet.add_command,
 )
 
 

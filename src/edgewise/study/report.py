@@ -50,7 +50,7 @@ def _file(name: str) -> Path:
 
 def _write(options: argparse.Namespace) -> str:
     if options.study is None:
-        content = _page([_run(revision) for revision in dict.fromkeys(options.revisions)], "edgewise")
+        content = _page([read_run(revision) for revision in dict.fromkeys(options.revisions)], "edgewise")
     else:
         content = page_of_study(options.study, options.size)
     write_atomically(options.output, content.encode())
@@ -58,7 +58,14 @@ def _write(options: argparse.Namespace) -> str:
 
 
 def page_of_study(path: Path, size: Size) -> str:
-    """The report of those variants of a study that have run from the present commit; it names the others.
+    """The report of those variants of a study that have run from the present commit; it names the others."""
+    runs, without = runs_of_study(path, size)
+    lacks = f" Not run: {', '.join(without)}." if without else ""
+    return _page(runs, f"edgewise: {path.stem}, {size}", f"{read_study(path).statement}{lacks}")
+
+
+def runs_of_study(path: Path, size: Size) -> tuple[list[Run], list[str]]:
+    """Those variants of a study that have run from the present commit, and the names of the others.
 
     Raises
     ------
@@ -72,7 +79,7 @@ def page_of_study(path: Path, size: Size) -> str:
     for name, variant in study.variants.items():
         if name in without:
             continue
-        run = _run(commits[experiment_name(path.stem, size, name)])
+        run = read_run(commits[experiment_name(path.stem, size, name)])
         command = command_of(study, path.stem, size, name)
         figures = variant.figures or None
         runs.append(replace(run, name=name, statement=variant.statement, command=command, figures=figures))
@@ -80,22 +87,22 @@ def page_of_study(path: Path, size: Size) -> str:
         raise EdgewiseError(
             f"{path}: none of its variants has run; `edgewise study run {path} --size {size}` runs them"
         )
-    lacks = f" Not run: {', '.join(without)}." if without else ""
-    return _page(runs, f"edgewise: {path.stem}, {size}", f"{study.statement}{lacks}")
+    return runs, without
 
 
-def _run(revision: str) -> Run:
-    with _as_results(revision):
+def read_run(revision: str) -> Run:
+    """A run, or one error that names its revision."""
+    with with_layout(revision):
         return Run.read(revision)
 
 
 def _page(runs: Sequence[Run], title: str, statement: str = "") -> str:
-    with _as_results(", ".join(run.name for run in runs)):
+    with with_layout(", ".join(run.name for run in runs)):
         return page(runs, title, statement)
 
 
 @contextmanager
-def _as_results(revisions: str) -> Iterator[None]:
+def with_layout(revisions: str) -> Iterator[None]:
     """One error for files that are as dvc.lock has them, and are not what this version of the pipeline makes."""
     try:
         yield
