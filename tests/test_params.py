@@ -239,6 +239,13 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path, text, seeds):
     assert parse_params(path.read_bytes()).seeds == load_yaml(path)["seeds"] == seeds
 
 
+def test_a_key_that_occurs_twice_is_named_by_its_line():
+    with pytest.raises(
+        EdgewiseError, match="^params.yaml: not readable as YAML: line 3 has a key that is there already$"
+    ):
+        parse_params("alpha: 1\nmodel:\nalpha: 2\n")
+
+
 @pytest.mark.parametrize("word", ["yes", "off"])
 def test_words_are_words_as_for_dvc(word):
     assert_one_parameter_error(f"prototypes: {{disjoint: {word}}}", "prototypes.disjoint", "must be true or false")

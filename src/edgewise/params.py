@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from edgewise.errors import EdgewiseError, ParameterError, shown
@@ -632,6 +633,9 @@ def load_yaml(text: str | bytes, name: str = "params.yaml") -> Any:
         raise EdgewiseError(f"{name}: has {len(text):,} bytes; must have at most {LARGEST_FILE:,}")
     try:
         return YAML(typ="safe").load(text)
+    except DuplicateKeyError as error:
+        line = error.problem_mark.line + 1
+        raise EdgewiseError(f"{name}: not readable as YAML: line {line} has a key that is there already") from error
     except (YAMLError, ValueError, RecursionError) as error:
         raise EdgewiseError(f"{name}: not readable as YAML: {_in_one_line(error)}") from error
 
