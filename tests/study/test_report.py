@@ -188,6 +188,24 @@ def test_groups_of_one_s_own_are_shown_as_the_paper_s_are(run):
     assert "output_outlier" not in json.dumps([view["legend"] for views in found["figures"].values() for view in views])
 
 
+def test_a_run_without_the_paper_s_groups_and_of_many_classes_is_shown(run):
+    names = dict(zip(GROUPS, ("bold", "thin", "slanted", "rest"), strict=True))
+
+    def renamed(text):
+        for group, own in names.items():
+            text = re.sub(rf"(?<!control_){group}", own, text)
+        return text
+
+    tables = {name: renamed(text) for name, text in run.tables.items()}
+    strata = run.frames["strata"]
+    tables["strata"] = strata.assign(label=strata["label"] * 3).to_csv(index=False)
+    own = replace(run, tables=tables, metrics=json.loads(renamed(json.dumps(dict(run.metrics)))))
+    found = payload(page([own, run], "my own groups"))
+    legend = {entry["key"] for entry in found["figures"]["strata"][0]["legend"]}
+    assert {"class_0", "class_3"} <= legend
+    assert {"bold", "rest"} <= {entry["key"] for entry in found["figures"]["delta_loss"][0]["legend"]}
+
+
 def test_text_of_a_run_is_escaped(run):
     made = page([replace(run, statement="<script>alert(1)</script>")], "<b>")
     assert "<script>alert(1)" not in made

@@ -53,8 +53,6 @@ KEYS = {
     "gd": Key("gradient descent", "inlier"),
     "momentum": Key("heavy ball", "output_outlier", DASHES["--"]),
     "nesterov": Key("Nesterov's momentum", "boundary", DASHES[":"]),
-    "class_0": Key("class 0", None, (1, 0)),
-    "class_1": Key("class 1", None, DASHES["--"]),
 }
 
 
@@ -97,6 +95,10 @@ def keys_of(tables: Tables) -> dict[str, Key]:
     quantiles = range(1, 1 + int(tables["strata"]["quantile"].max()) if "strata" in tables else 1)
     for q, shade in zip(quantiles, _shades(len(quantiles)), strict=True):
         found[f"quantile_{q}"] = Key(f"quantile {q} of the centroid distance", shade)
+    classes = range(1 + int(tables["strata"]["label"].max()) if "strata" in tables else 0)
+    dashes_of_classes = list(DASHES.values())
+    for label in classes:
+        found[f"class_{label}"] = Key(f"class {label}", None, dashes_of_classes[label % len(dashes_of_classes)])
     strengths = _strengths(tables)
     for i, (strength, shade) in enumerate(zip(strengths, _shades(len(strengths))[::-1], strict=True)):
         found[f"strength_{i}"] = Key(f"ε = {strength}", shade)
@@ -226,10 +228,10 @@ def _persistence(tables: Tables) -> list[Panel]:
 
 def _influence(tables: Tables) -> list[Panel]:
     of_branches = tuple(series for branch in ("exit", "baseline") for series in _by_group(tables, f"{branch}_", branch))
-    over_alpha = (Series("curvature_influence_coherent", ("input_outlier",)),)
+    over_alpha = (Series("curvature_influence_coherent", ("coherent",)),)
     return [
         Curves("over training", "curvature_influence", of_branches, STEPS, INFLUENCE, ("onset",)),
-        Curves("input-outliers at onset, over the displacement", "control_alpha", over_alpha, ALPHA, INFLUENCE),
+        Curves("displaced seed images at onset, over the displacement", "control_alpha", over_alpha, ALPHA, INFLUENCE),
     ]
 
 
