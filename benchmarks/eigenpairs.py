@@ -26,6 +26,8 @@ from torch.nn import functional as F
 import edgewise
 
 STEPS, TOLERANCE = range(300, 401, 25), 1e-3
+#: A residual that is measured again differs by rounding, which in float32 is some ten per cent of one of 1e-3.
+SLACK = 1.5
 PYHESSIAN_TOLERANCES = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 
 #: The eigenvectors [k, P] at a theta and the number of products that they took; it may remember the solve before.
@@ -51,12 +53,12 @@ def against_peers(problem: Problem) -> Iterator[dict[str, object]]:
         if k == 1:  # ten by power iteration take minutes
             for tolerance in PYHESSIAN_TOLERANCES:
                 row = measured(problem, by_pyhessian(problem, tolerance), thetas)
-                if row["worst residual"] <= TOLERANCE or tolerance == PYHESSIAN_TOLERANCES[-1]:
+                if row["worst residual"] <= SLACK * TOLERANCE or tolerance == PYHESSIAN_TOLERANCES[-1]:
                     found[f"PyHessian, tol {tolerance:g}"] = row
                     break
         for name, row in found.items():
             ratio = row["seconds a solve"] / found["edgewise, warm"]["seconds a solve"]
-            reached = row["worst residual"] <= TOLERANCE
+            reached = row["worst residual"] <= SLACK * TOLERANCE
             yield {"eigenpairs": k, "solver": name, **row, "time of ours": ratio if reached else None}
 
 
