@@ -136,7 +136,7 @@ def test_blur_of_vectors():
         ("gaussian_noise: [0]", "ood.gaussian_noise[0]", "greater than 0"),
         ("contrast: [0.1, 0.2, 0.3, 0.4, 0.5]", "ood.contrast", "descend"),
         ("contrast: [2]", "ood.contrast[0]", "less than or equal to 1"),
-        ("gaussian_blur: [1, 2]", "ood", "as many severities"),
+        ("gaussian_blur: [1, 2]", "ood.gaussian_noise", "as many severities"),
         ("every: 0", "ood.every", "greater than or equal to 1"),
     ],
 )
