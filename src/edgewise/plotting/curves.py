@@ -117,6 +117,13 @@ def vertical_range(means: Array, bands: Array, *, log: bool, bounds: tuple[float
     return float(max(low_end, bounds[0] - beyond)), float(min(high_end, bounds[1] + beyond))
 
 
+def share_vertical_range(panels: Sequence[Axes] | Array) -> None:
+    """Give panels that are compared one range, which holds what each shows."""
+    low, high = zip(*(panel.get_ylim() for panel in panels), strict=True)
+    for panel in panels:
+        panel.set_ylim(min(low), max(high))
+
+
 def plain_log_ticks(axis: Axis) -> None:
     """Label a logarithmic axis of less than two decades with plain numbers.
 

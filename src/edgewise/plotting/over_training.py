@@ -22,6 +22,7 @@ from edgewise.plotting.curves import (
     mark_zero,
     plain_log_ticks,
     set_vertical_range,
+    share_vertical_range,
 )
 from edgewise.plotting.style import (
     ALIGNMENT_LABEL,
@@ -38,6 +39,7 @@ from edgewise.plotting.style import (
     TIME_LABEL,
     Captions,
     CurveStyle,
+    Look,
     Tables,
     branch_style,
     grid,
@@ -154,10 +156,8 @@ def group_loss(tables: Tables, captions: Captions) -> Figure:
     colors = group_colors(tables)
     figure, panels = new_figure(grid(len(colors)), "Loss of every group", caption, entries, sharex=True)
     for panel, (group, color) in zip(panels.flat, colors.items(), strict=False):
-        styles = {
-            f"{branch}_{group}": CurveStyle(color, BRANCH_LINESTYLES[branch], start=branch_style(branch).start)
-            for branch in reversed(branches)
-        }
+        unmarked = Look(color, marker="")
+        styles = {f"{branch}_{group}": group_style(unmarked, branch) for branch in reversed(branches)}
         draw_curves(panel, table, styles, log=True)
         mark_onset(panel)
         panel.set_title(in_words(group), color=color, fontweight="bold")
@@ -321,9 +321,7 @@ def alignment(tables: Tables, captions: Captions) -> Figure:
         upper.set(xlabel=xlabel, ylabel=ALIGNMENT_LABEL)
         _sharpness_panel(lower, tables, "sharpness", held, [branch], "sharpness λ$_1$")
     for compared in (panels[0], panels[1, 1:]):  # each branch's sharpness has its own threshold to be compared with
-        low, high = zip(*(panel.get_ylim() for panel in compared), strict=True)
-        for panel in compared:
-            panel.set_ylim(min(low), max(high))
+        share_vertical_range(compared)
     return figure
 
 

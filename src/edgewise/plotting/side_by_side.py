@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from edgewise.data.files import Array
-from edgewise.plotting.curves import draw_curves, mark_onset, mark_zero
+from edgewise.plotting.curves import draw_curves, mark_onset, mark_zero, share_vertical_range
 from edgewise.plotting.over_training import GAIN_CAPTION
 from edgewise.plotting.style import (
     ALIGNMENT_LABEL,
@@ -54,17 +52,9 @@ def side_by_side(runs: Mapping[str, Tables]) -> Figure:
         for panel in row[2:]:
             mark_onset(panel)
         row[0].set_ylabel(name, fontweight="bold")
-    for panel, (title, label) in zip(panels[0], COLUMNS.items(), strict=True):
-        panel.set_title(title)
-        panels[-1, list(COLUMNS).index(title)].set_xlabel(label)
+    for top, bottom, (title, label) in zip(panels[0], panels[-1], COLUMNS.items(), strict=True):
+        top.set_title(title)
+        bottom.set_xlabel(label)
     for column in panels.T:
-        _share_vertical_range(column)
+        share_vertical_range(column)
     return figure
-
-
-def _share_vertical_range(panels: Array) -> None:
-    """Give panels that are compared one range."""
-    low, high = zip(*(panel.get_ylim() for panel in panels), strict=True)
-    panel: Axes
-    for panel in panels:
-        panel.set_ylim(min(low), max(high))

@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import join
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import distributed
 from dulwich.errors import GitProtocolError
@@ -168,7 +168,6 @@ def _run_share(path: Path, size: Size, jobs: int, scheduler: str | None, remote:
     experiments = {name: experiment_name(path.stem, size, name) for name in there}
     with Repo() as repo:
         repo.experiments.remove([task.experiment for task in tasks if task.stale])
-    failed: dict[str, str] = {}
     folder = os.getcwd()
     with _side_by_side(jobs, scheduler) as (pool, stop), tqdm(total=len(of_share), unit="variant") as bar:
         bar.update(len(there))
@@ -177,12 +176,7 @@ def _run_share(path: Path, size: Size, jobs: int, scheduler: str | None, remote:
             local = {name: experiment for name, experiment in experiments.items() if experiment not in fetched}
             running |= {pool.submit(push, one, stop, folder, remote): name for name, one in local.items()}
         try:
-            for future in as_completed(running):
-                name = running[future]
-                if reason := _reason_of_future(future):
-                    failed[name] = reason
-                bar.write(f"{name}: {'failed' if reason else 'done'}", file=sys.stderr)
-                bar.update(name not in there)
+            failed = _reasons(running, there, bar)
         except KeyboardInterrupt:
             for again in (signal.SIGINT, signal.SIGTERM):  # what runs is killed if it does not end soon
                 signal.signal(again, signal.SIG_IGN)
@@ -196,6 +190,18 @@ def _run_share(path: Path, size: Size, jobs: int, scheduler: str | None, remote:
         reasons = "\n".join(f"variants.{name}: {reason}" for name, reason in failed.items())
         raise StudyFailedError(f"{said}, {len(failed)} failed\n{reasons}")
     return said
+
+
+def _reasons(running: Mapping[Future[str], str], there: Collection[str], bar: "tqdm[NoReturn]") -> dict[str, str]:
+    """Why variants failed, by their names, once all have ended; those that were there do not move the bar again."""
+    failed = {}
+    for future in as_completed(running):
+        name = running[future]
+        if reason := _reason_of_future(future):
+            failed[name] = reason
+        bar.write(f"{name}: {'failed' if reason else 'done'}", file=sys.stderr)
+        bar.update(name not in there)
+    return failed
 
 
 def _reason_of_future(future: Future[str]) -> str:
@@ -244,14 +250,17 @@ def must_be_in_git(params: Mapping[str, Params]) -> None:
         if found.groups.has_file:
             paths["groups.file"] = found.groups.file
         for name, path in paths.items():
-            listed = subprocess.run(["git", "ls-files", "--", path], capture_output=True, check=False).stdout
-            if not (Path(path).is_absolute() or listed):
+            if not (Path(path).is_absolute() or _is_in_git(path)):
                 faults.append(
                     f"variants.{variant}: {name}: was {path!r}; git does not track it, and variants run beside the"
                     " working tree: must be an absolute path, or committed"
                 )
     if faults:
         raise EdgewiseError("\n".join(faults))
+
+
+def _is_in_git(path: str) -> bool:
+    return bool(subprocess.run(["git", "ls-files", "--", path], capture_output=True, check=False).stdout)
 
 
 def experiments_of_head() -> dict[str, str]:

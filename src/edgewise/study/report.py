@@ -1,7 +1,7 @@
 """`edgewise report`: one HTML file of one or several runs, which opens anywhere and needs no network."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from edgewise.data.files import write_atomically
 from edgewise.errors import EdgewiseError
 from edgewise.study.conduct import command_of, experiments_of_head, missing
-from edgewise.study.plan import SIZES, Size, check, experiment_name, read_study
+from edgewise.study.plan import SIZES, Size, Study, check, experiment_name, read_study
 from edgewise.study.reported import Run
 from edgewise.study.revisions import PARAMS, WORKSPACE, Revision
 from edgewise.study.webpage import page
@@ -37,15 +37,27 @@ def add_command(commands: "Commands") -> None:
     )
     parser.add_argument("--study", type=Path, metavar="FILE", help="the experiments of a study, in place of revisions")
     parser.add_argument("--size", choices=SIZES, default="quick", help="of the study (default: %(default)s)")
-    parser.add_argument("--output", type=_file, default=Path("report.html"), help="the file (default: %(default)s)")
+    parser.add_argument(
+        "--output",
+        type=output_file(".html", ".htm"),
+        default=Path("report.html"),
+        help="the file (default: %(default)s)",
+    )
     parser.set_defaults(run=_write)
 
 
-def _file(name: str) -> Path:
-    path = Path(name)
-    if path.suffix not in (".html", ".htm") or path.is_dir():
-        raise argparse.ArgumentTypeError(f"was {name!r}; must be a file whose name ends in .html")
-    return path
+def output_file(*suffixes: str) -> Callable[[str], Path]:
+    """For argparse: a file whose name ends in one of these."""
+
+    def parse(name: str) -> Path:
+        path = Path(name)
+        if path.suffix not in suffixes or path.is_dir():
+            *others, last = suffixes
+            allowed = f"{', '.join(others)} or {last}" if others else last
+            raise argparse.ArgumentTypeError(f"was {name!r}; must be a file whose name ends in {allowed}")
+        return path
+
+    return parse
 
 
 def _write(options: argparse.Namespace) -> str:
@@ -59,23 +71,24 @@ def _write(options: argparse.Namespace) -> str:
 
 def page_of_study(path: Path, size: Size) -> str:
     """The report of those variants of a study that have run from the present commit; it names the others."""
-    runs, without = runs_of_study(path, size)
-    lacks = f" Not run: {', '.join(without)}." if without else ""
-    return _page(runs, f"edgewise: {path.stem}, {size}", f"{read_study(path).statement}{lacks}")
+    study = read_study(path)
+    runs = runs_of_study(study, path, size)
+    without = study.variants.keys() - {run.name for run in runs}
+    lacks = f" Not run: {', '.join(name for name in study.variants if name in without)}." if without else ""
+    return _page(runs, f"edgewise: {path.stem}, {size}", f"{study.statement}{lacks}")
 
 
-def runs_of_study(path: Path, size: Size) -> tuple[list[Run], list[str]]:
-    """Those variants of a study that have run from the present commit, and the names of the others.
+def runs_of_study(study: Study, path: Path, size: Size) -> list[Run]:
+    """Those variants of a study, which is at `path`, that have run from the present commit.
 
     Raises
     ------
     EdgewiseError
-        If the study cannot be read, none of its variants has run, or what one left is damaged.
+        If the study is at fault, none of its variants has run, or what one left is damaged.
     """
-    study, runs = read_study(path), []
     params = check(study, path.stem, Revision.open("HEAD").read(PARAMS))[size]
-    without = [task.name for task in missing(study, path.stem, size, params)]
-    commits = experiments_of_head()
+    without = {task.name for task in missing(study, path.stem, size, params)}
+    commits, runs = experiments_of_head(), []
     for name, variant in study.variants.items():
         if name in without:
             continue
@@ -87,7 +100,7 @@ def runs_of_study(path: Path, size: Size) -> tuple[list[Run], list[str]]:
         raise EdgewiseError(
             f"{path}: none of its variants has run; `edgewise study run {path} --size {size}` runs them"
         )
-    return runs, without
+    return runs
 
 
 def read_run(revision: str) -> Run:

@@ -9,8 +9,8 @@ from edgewise.errors import EdgewiseError
 from edgewise.plotting import draw_side_by_side, to_file
 from edgewise.plotting.paper import Size
 from edgewise.plotting.style import Format
-from edgewise.study.plan import SIZES
-from edgewise.study.report import read_run, runs_of_study, with_layout
+from edgewise.study.plan import SIZES, read_study
+from edgewise.study.report import output_file, read_run, runs_of_study, with_layout
 
 if TYPE_CHECKING:  # at run time argparse's class takes no parameter
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -27,22 +27,20 @@ def add_command(commands: "Commands") -> None:
     parser.add_argument("--study", type=Path, metavar="FILE", help="the experiments of a study, in place of revisions")
     parser.add_argument("--of-size", choices=SIZES, default="quick", help="of the study (default: %(default)s)")
     parser.add_argument("--size", choices=get_args(Size), default="page", help="of the sheet (default: %(default)s)")
-    parser.add_argument("--output", type=_figure, default=Path("sheet.pdf"), help="the file (default: %(default)s)")
+    parser.add_argument(
+        "--output",
+        type=output_file(*(f".{name}" for name in get_args(Format))),
+        default=Path("sheet.pdf"),
+        help="the file (default: %(default)s)",
+    )
     parser.set_defaults(run=_write)
-
-
-def _figure(name: str) -> Path:
-    path = Path(name)
-    if path.suffix[1:] not in get_args(Format) or path.is_dir():
-        raise argparse.ArgumentTypeError(f"was {name!r}; must be a file whose name ends in .png, .pdf or .svg")
-    return path
 
 
 def _write(options: argparse.Namespace) -> str:
     if bool(options.revisions) == bool(options.study):
         raise EdgewiseError("needs revisions, or --study, and not both")
     if options.study:
-        runs, _ = runs_of_study(options.study, options.of_size)
+        runs = runs_of_study(read_study(options.study), options.study, options.of_size)
     else:
         runs = [read_run(revision) for revision in dict.fromkeys(options.revisions)]
     with with_layout(", ".join(run.name for run in runs)):
