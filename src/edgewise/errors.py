@@ -26,6 +26,16 @@ def in_one_line(text: str) -> str:
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
+def said_by(error: Exception) -> str:
+    r"""What an exception of some library says, in one line of at most 300 characters.
+
+    >>> said_by(ValueError("no such\n   thing"))
+    'no such thing'
+    """
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]}..."
+
+
 class EdgewiseError(Exception):
     """Something the user can mend; the message says what was wrong and what is allowed.
 

@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
-from edgewise.errors import EdgewiseError, ParameterError, shown
+from edgewise.errors import EdgewiseError, ParameterError, said_by, shown
 
 #: A params.yaml is a page; what is longer was not meant, and would only be slow to refuse.
 LARGEST_FILE = 100_000
@@ -56,7 +56,8 @@ Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_must
 
 #: The paper's groups, which `groups.source` prototypes makes, and those that `groups.noise` makes.
 PAPERS_GROUPS, NOISE_GROUPS = ("inlier", "boundary", "output_outlier", "input_outlier"), ("mislabelled", "clean")
-GroupName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,39}$")]
+GROUP_NAME = r"[A-Za-z][A-Za-z0-9_.-]{0,39}"
+GroupName = Annotated[str, Field(pattern=f"^{GROUP_NAME}$")]
 
 
 def _must_ascend(values: list[float], falling: bool = False) -> list[float]:
@@ -637,7 +638,7 @@ def load_yaml(text: str | bytes, name: str = "params.yaml") -> Any:
         line = error.problem_mark.line + 1
         raise EdgewiseError(f"{name}: not readable as YAML: line {line} has a key that is there already") from error
     except (YAMLError, ValueError, RecursionError) as error:
-        raise EdgewiseError(f"{name}: not readable as YAML: {_in_one_line(error)}") from error
+        raise EdgewiseError(f"{name}: not readable as YAML: {said_by(error)}") from error
 
 
 def parse_params(text: str | bytes) -> Params:
@@ -664,11 +665,6 @@ def parse_params(text: str | bytes) -> Params:
         if len(lines) > FAULTS_SHOWN:
             lines[FAULTS_SHOWN:] = [f"params.yaml: {len(lines) - FAULTS_SHOWN} further faults"]
         raise EdgewiseError("\n".join(lines)) from error
-
-
-def _in_one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else f"{text[:300]}..."
 
 
 def _describe(fault: Any) -> tuple[str, str]:

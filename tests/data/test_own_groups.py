@@ -62,10 +62,10 @@ def test_a_csv_may_come_from_a_spreadsheet(tmp_path):
 
 
 def test_files_that_cannot_be_meant_are_an_error(tmp_path):
-    fails(csv(tmp_path, "e.png,rare"), "'e.png'", "not among the 4", "'a.png' to 'd.png'")
+    fails(csv(tmp_path, "e.png,rare"), "line 2", "'e.png'", "not among the 4", "'a.png' to 'd.png'")
     fails(csv(tmp_path, "a.png,rare", header="image,group"), "columns example and group", "image")
-    fails(csv(tmp_path, "a.png,rare,x"), "row 1", "2 columns")
-    fails(csv(tmp_path, "a.png,rare", "b.png"), "row 2", "2 columns")
+    fails(csv(tmp_path, "a.png,rare,x"), "line 2", "2 columns")
+    fails(csv(tmp_path, "a.png,rare", "b.png"), "line 3", "2 columns")
     fails(csv(tmp_path, "a.png,rare,x", header="example,group,group"), "once each")
     fails(csv(tmp_path, "e.png,rare"), "'a\\nb' to 'c'", names=["a\nb", "c"])
     (tmp_path / "latin.csv").write_bytes("example,group\na.png,gr\xfcn\n".encode("latin-1"))

@@ -32,7 +32,7 @@ from edgewise.data.displacement import DIRECTIONS, Direction, displace
 from edgewise.data.examples import Dataset
 from edgewise.data.files import Array, pack, unpack
 from edgewise.errors import ParameterError
-from edgewise.params import PAPERS_GROUPS, GroupParams, PrototypeParams, images_a_class
+from edgewise.params import NOISE_GROUPS, PAPERS_GROUPS, GroupParams, PrototypeParams, images_a_class
 
 GROUPS = PAPERS_GROUPS
 NATURAL = "natural"
@@ -230,7 +230,7 @@ def choose_prototypes(
                 for label in labels
             ]
         ),
-        of_natural=own | ({"mislabelled": wrong, "clean": ~wrong} if params_of_groups.noise else {}),
+        of_natural=own | (dict(zip(NOISE_GROUPS, (wrong, ~wrong), strict=True)) if params_of_groups.noise else {}),
         made=params_of_groups.has_prototypes,
         sources={group: np.stack([natural[label][chosen[label][group]] for label in labels]) for group in GROUPS},
         trained=params.trained,

@@ -9,13 +9,14 @@ from typing import NoReturn
 import numpy as np
 
 from edgewise.data.files import Array, read_npz, require_memory
-from edgewise.errors import ParameterError
+from edgewise.errors import ParameterError, said_by
+from edgewise.params import GROUP_NAME, NOISE_GROUPS, PAPERS_GROUPS
 
 MOST = 50
 
 #: The names of other groups, and of other columns of the tables in which groups have one.
 RESERVED = {
-    *("natural", "test", "inlier", "boundary", "output_outlier", "input_outlier", "mislabelled", "clean"),
+    *(*PAPERS_GROUPS, *NOISE_GROUPS, "natural", "test"),
     *("step", "time", "seed", "quantile", "left_out", "input", "output", "accuracy", "loss"),
     *("coherent", "random", "gaussian_noise", "contrast", "gaussian_blur", "fgsm", "pgd"),
 }
@@ -63,19 +64,22 @@ def _of_csv(path: Path, names: Sequence[str]) -> Mapping[str, Array]:
         require_memory("groups.file", str(path), path.stat().st_size)
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(file, strict=True)
-            rows, columns = list(table), list(table.fieldnames or [])
+            rows, columns = [(table.line_num, row) for row in table], list(table.fieldnames or [])
     except (OSError, ValueError, csv.Error) as error:
-        _fail(path, f"must be a readable CSV with the columns example and group: {' '.join(str(error).split())}")
+        _fail(path, f"must be a readable CSV with the columns example and group: {said_by(error)}")
     if columns.count("example") != 1 or columns.count("group") != 1:
         _fail(path, f"must have the columns example and group, once each; has {', '.join(map(repr, columns))}")
     place = {name: i for i, name in enumerate(names)}
     members: dict[str, list[int]] = {}
-    for number, row in enumerate(rows, start=1):
+    for line, row in rows:
         if None in row or None in row.values():
-            _fail(path, f"row {number} has more or fewer fields than the {len(columns)} columns")
+            _fail(path, f"line {line} has more or fewer fields than the {len(columns)} columns")
         if row["example"] not in place:
-            allowed = f"{names[0]!r} to {names[-1]!r}" if names else "none"
-            _fail(path, f"example {row['example']!r} is not among the {len(names)} training examples: {allowed}")
+            ends = f": {names[0]!r} to {names[-1]!r}" if names else ""
+            _fail(
+                path,
+                f"line {line}: example {row['example']!r} is not among the {len(names)} training examples{ends}",
+            )
         members.setdefault(row["group"], []).append(place[row["example"]])
     return {group: np.array(places) for group, places in members.items()}
 
@@ -91,7 +95,7 @@ def _of_array(path: Path, count: int) -> Mapping[str, Array]:
 
 
 def _is_name(group: str) -> bool:
-    fits = re.fullmatch(r"[A-Za-z][\w.-]{0,39}", group, re.ASCII) is not None
+    fits = re.fullmatch(GROUP_NAME, group) is not None
     of_tables = group in RESERVED or group.startswith(RESERVED_BEGINNINGS) or group.endswith(RESERVED_ENDS)
     return fits and not of_tables and group.lower() not in NO_TEXT and not re.match(r"class\d+_q\d", group)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from edgewise.dynamics.eigen import EigenTracker
-from edgewise.errors import EdgewiseError
+from edgewise.errors import EdgewiseError, said_by
 from edgewise.measures.selectivity import alignment, curvature_influence
 from edgewise.network.objective import Loss, LossOfExamples, Objective
 
@@ -86,9 +86,8 @@ def measure(
     try:
         with torch.inference_mode(mode=False), torch.enable_grad():
             return _measured(model, loss, (x.clone() if x.is_inference() else x, y), chosen, chunk_size, tolerance)
-    except (RuntimeError, NotImplementedError) as error:
-        said = " ".join(str(error).split())[:300]
-        raise EdgewiseError(f"model: torch cannot evaluate it, or differentiate it twice ({said})") from error
+    except RuntimeError as error:
+        raise EdgewiseError(f"model: torch cannot evaluate it, or differentiate it twice ({said_by(error)})") from error
     finally:
         for module, training in modes.items():
             module.training = training

@@ -23,7 +23,7 @@ from dvc.repo import Repo
 from scmrepo.exceptions import SCMError
 from tqdm import tqdm
 
-from edgewise.errors import EdgewiseError, ParameterError
+from edgewise.errors import EdgewiseError, ParameterError, said_by
 from edgewise.params import Params, parse_params
 from edgewise.study.engine import InterruptedPipelineError, Stop, connected, positive_count, run_dvc
 from edgewise.study.plan import SIZES, Size, Study, as_options, check, experiment_name, read_study
@@ -225,7 +225,7 @@ def must_be_committed(study: Path) -> None:
             staged, unstaged, _ = repo.scm.status()
             own = os.path.relpath(study.resolve(), repo.root_dir)
     except DvcException as error:
-        raise EdgewiseError(" ".join(str(error).split())) from error
+        raise EdgewiseError(said_by(error)) from error
     changed = sorted({str(file) for files in staged.values() for file in files}.union(map(str, unstaged)) - {own})
     if changed:
         raise EdgewiseError(

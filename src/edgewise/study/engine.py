@@ -41,7 +41,7 @@ from tqdm import tqdm
 from voluptuous import Invalid
 
 from edgewise.data.files import write_atomically
-from edgewise.errors import EdgewiseError
+from edgewise.errors import EdgewiseError, said_by
 from edgewise.params import ComputeParams
 from edgewise.study.schedule import makespan, urgency
 
@@ -195,7 +195,7 @@ def reproduce(jobs: int | None, scheduler: str | None, jobs_per_gpu: int) -> str
             plan = changed_stages(repo)
             past = Seconds.read(Path(repo.tmp_dir) / SECONDS_FILE)
     except DvcException as error:
-        raise EdgewiseError(" ".join(str(error).split())) from error
+        raise EdgewiseError(said_by(error)) from error
     if not plan.needs:
         return "nothing has changed"
     with _cluster(plan, jobs, scheduler, jobs_per_gpu) as (client, gpus):

@@ -11,7 +11,7 @@ import pandas as pd
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from edgewise.errors import EdgewiseError
+from edgewise.errors import EdgewiseError, said_by
 from edgewise.study.reported import METRICS, TABLES, LockFile, md5_of, md5_of_folder
 from edgewise.study.revisions import LOCK
 
@@ -96,8 +96,7 @@ def _read(path: Path, parse: Callable[[Path], Content]) -> Content:
     try:
         return parse(path)
     except (OSError, ValueError, RecursionError) as error:
-        said = " ".join(str(error).split())
-        raise EdgewiseError(f"{path}: cannot be read ({said}); `dvc repro` makes it again") from error
+        raise EdgewiseError(f"{path}: cannot be read ({said_by(error)}); `dvc repro` makes it again") from error
 
 
 def _require_of_one_run(folder: Path, files: Sequence[Path]) -> None:
