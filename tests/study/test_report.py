@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import vl_convert
+import yaml
 from dvc.repo import Repo
 from made_up import made_up_tables
 
@@ -21,8 +22,8 @@ from edgewise.plotting import FIGURES as PRINTED
 from edgewise.study.catalogue import FIGURES, keys_of
 from edgewise.study.claims_table import ClaimsFile
 from edgewise.study.cli import main
-from edgewise.study.reported import Run, md5_of
-from edgewise.study.revisions import WORKSPACE
+from edgewise.study.reported import Run
+from edgewise.study.revisions import WORKSPACE, md5_of
 from edgewise.study.webpage import page
 
 STYLE = Path(__file__).resolve().parents[2] / "src/edgewise/study/assets/report.css"
@@ -246,6 +247,33 @@ def copied(repository, tmp_path, monkeypatch) -> Path:
     Repo.init(str(tmp_path)).close()
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def test_what_a_run_left_is_of_the_stages_that_it_declares(copied):
+    lock = yaml.safe_load((copied / "dvc.lock").read_text())
+    of_run = {out["path"] for stage in lock["stages"].values() for out in stage.get("outs", ())}
+    gone = {"cmd": "python stages/summary.py", "outs": [{"path": "metrics/summary.json", "md5": "0" * 32}]}
+    lock["stages"] = {"summary@9": gone, "base@9": {"cmd": "x", "outs": [{"path": "gone"}]}} | lock["stages"]
+    (copied / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+    run = Run.read(WORKSPACE)
+    assert {output["path"] for output in run.outputs()} == of_run
+    assert run.stage_of("metrics/summary.json") == "summary"
+
+
+@pytest.mark.parametrize(
+    ("command", "path"),
+    [("claims", "metrics/claims.json"), ("edges", "metrics/edge.json"), ("models", "metrics/theory.json")],
+)
+def test_tables_of_experiments_are_of_results_as_the_run_left_them(copied, capsys, command, path):
+    assert main([command, WORKSPACE]) == 0
+    content, params = (copied / path).read_text(), (copied / "params.yaml").read_text()
+    (copied / path).write_text(content.replace("1", "2"))
+    assert main([command, WORKSPACE]) == 1
+    assert f"{path} is not what the stage summary left" in capsys.readouterr().err
+    (copied / path).write_text(content)
+    (copied / "params.yaml").write_text(params.replace("alpha: 3.0", "alpha: 7.0"))
+    assert main([command, WORKSPACE]) == 1
+    assert "params.yaml has alpha 7.0, the stage summary ran with 3.0" in capsys.readouterr().err
 
 
 RESULTS = {

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from edgewise.errors import EdgewiseError, said_by
-from edgewise.study.reported import METRICS, TABLES, LockFile, md5_of, md5_of_folder
-from edgewise.study.revisions import LOCK
+from edgewise.study.reported import METRICS, TABLES
+from edgewise.study.revisions import LOCK, LockFile, md5_of, md5_of_folder
 
 RECORDS = "data/records"
 
@@ -66,7 +66,9 @@ def load_run(folder: str | Path) -> Run:
         raise EdgewiseError(f"{folder}: holds no finished run; `dvc repro` makes one")
     steps_files = [file.with_name("steps.csv") for file in files]
     if (folder / LOCK).exists():
-        _require_of_one_run(folder, [*files, *steps_files, *metric_files])
+        left = _left(folder)
+        metric_files = [path for path in metric_files if path.relative_to(folder).as_posix() in left]
+        _require_of_one_run(folder, left, [*files, *steps_files, *metric_files])
     metrics = {path.stem: _read(path, lambda path: json.loads(path.read_bytes())) for path in metric_files}
     _require_complete(folder, metrics.get("verification"))
     tables = {path.stem: _read(path, lambda path: pd.read_csv(path, index_col=0)) for path in table_files}
@@ -99,13 +101,17 @@ def _read(path: Path, parse: Callable[[Path], Content]) -> Content:
         raise EdgewiseError(f"{path}: cannot be read ({said_by(error)}); `dvc repro` makes it again") from error
 
 
-def _require_of_one_run(folder: Path, files: Sequence[Path]) -> None:
-    """Stop if one of the files, or a table, is not what a stage left by dvc.lock."""
+def _left(folder: Path) -> dict[str, str]:
+    """What the stages left by dvc.lock: the MD5 of each path."""
     try:
         lock = LockFile.model_validate(YAML(typ="safe").load((folder / LOCK).read_bytes()))
     except (YAMLError, ValueError, OSError, RecursionError) as error:
         raise EdgewiseError(f"{folder / LOCK}: cannot be read; `git checkout {LOCK}` restores it") from error
-    left = {output.path: output.md5 for _, output in lock.outputs()}
+    return {output.path: output.md5 for _, output in lock.outputs()}
+
+
+def _require_of_one_run(folder: Path, left: Mapping[str, str], files: Sequence[Path]) -> None:
+    """Stop if one of the files, or a table, is not what a stage left."""
     found = {file.relative_to(folder).as_posix(): md5_of(_read(file, Path.read_bytes)) for file in files}
     tables = {path.name: _read(path, Path.read_bytes) for path in sorted((folder / TABLES).iterdir())}
     for path, md5 in (found | {TABLES: md5_of_folder(tables)}).items():

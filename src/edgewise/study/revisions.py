@@ -1,16 +1,23 @@
-"""What is read of revisions of the repository."""
+"""What is read of revisions of the repository, and whether it is what the stages left by dvc.lock."""
 
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
+from dvc.stage import PipelineStage
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from scmrepo.exceptions import SCMError
 
 from edgewise.errors import EdgewiseError
+from edgewise.params import load_yaml
+from edgewise.study.plan import flat
 
 #: The name that DVC has for the working tree.
 WORKSPACE = "workspace"
@@ -22,6 +29,36 @@ PARAMS, LOCK = "params.yaml", "dvc.lock"
 LONGEST_NAME = 1000
 
 Content = TypeVar("Content", bound=BaseModel)
+
+
+class Output(BaseModel):
+    """What a stage left: its path, its MD5 as DVC has it, and its size in bytes."""
+
+    path: str
+    md5: str = ""
+    size: int = 0
+
+
+class RecordedStage(BaseModel):
+    """A stage as it last ran."""
+
+    cmd: str
+    outs: list[Output] = []
+    params: dict[str, dict[str, Any]] = {}
+
+
+class LockFile(BaseModel):
+    """What is read of dvc.lock."""
+
+    stages: dict[str, RecordedStage]
+
+    def of(self, stages: Collection[str]) -> "LockFile":
+        """What is said of these stages: DVC leaves what it knew of others, of a seed that is no longer one."""
+        return LockFile(stages={name: stage for name, stage in self.stages.items() if name in stages})
+
+    def outputs(self) -> Iterator[tuple[str, Output]]:
+        """Every output of every stage, with the stage's name."""
+        return ((name, output) for name, stage in self.stages.items() for output in stage.outs)
 
 
 @dataclass(frozen=True)
@@ -62,6 +99,23 @@ class Revision:
         """The hash of the commit, empty for the working tree."""
         return "" if self.name == WORKSPACE else str(self._files.repo.get_rev())
 
+    @cached_property
+    def lock(self) -> LockFile:
+        """What the stages that the revision declares left.
+
+        Raises
+        ------
+        EdgewiseError
+            If it has no dvc.lock, or a damaged one.
+        """
+        found = self._parsed(LOCK, LockFile)
+        return found.of({stage.name for stage in self._files.repo.index.stages if isinstance(stage, PipelineStage)})
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """Its params.yaml, flat."""
+        return flat(load_yaml(self.read(PARAMS)))
+
     def read(self, path: str) -> bytes:
         """The bytes of a file.
 
@@ -77,13 +131,51 @@ class Revision:
         return content
 
     def read_as(self, path: str, content: type[Content]) -> Content:
-        """A file of JSON, or of YAML that DVC has read, as what it must hold.
+        """A result of JSON as what it must hold; where there is a dvc.lock, it must be what the stage left by it.
 
         Raises
         ------
         EdgewiseError
-            If the revision has no such file, or it is damaged.
+            If the revision has no such file, it is damaged, or not of the parameters of the revision.
         """
+        if self._files.exists(f"/{LOCK}"):
+            for stage, output in self.lock.outputs():
+                if output.path == path:
+                    self.require_params(stage)
+                    self.read_left(stage, output)
+        return self._parsed(path, content)
+
+    def require_params(self, stage: str) -> None:
+        """Stop if a stage ran with other parameters than the revision has."""
+        for name, value in flat(self.lock.stages[stage].params.get(PARAMS, {})).items():
+            if self.params.get(name) != value:
+                raise EdgewiseError(
+                    f"{self.name}: {PARAMS} has {name} {self.params.get(name)!r}, the stage {stage} ran with {value!r}"
+                    f" (by {LOCK}); `dvc repro` makes it again"
+                )
+
+    def read_left(self, stage: str, output: Output) -> dict[str, bytes]:
+        """The files of an output of a stage, by their paths.
+
+        Raises
+        ------
+        EdgewiseError
+            If they are not what the stage left.
+        """
+        if output.md5.endswith(".dir"):
+            folder = self.read_folder(output.path)
+            found, md5 = {f"{output.path}/{name}": content for name, content in folder.items()}, md5_of_folder(folder)
+        else:
+            found = {output.path: self.read(output.path)}
+            md5 = md5_of(found[output.path])
+        if md5 != output.md5:
+            raise EdgewiseError(
+                f"{self.name}: {output.path} is not what the stage {stage} left (by {LOCK}); `dvc repro` makes it again"
+            )
+        return found
+
+    def _parsed(self, path: str, content: type[Content]) -> Content:
+        """A file of JSON, or of YAML that DVC has read, as what it must hold."""
         found = self.read(path)
         try:
             if path.endswith(".json"):
@@ -115,3 +207,14 @@ class Revision:
 
     def _lacks(self, path: str) -> EdgewiseError:
         return EdgewiseError(f"{self.name}: has no {path}; `dvc repro` makes it (`dvc exp show` lists the experiments)")
+
+
+def md5_of(content: bytes) -> str:
+    """The MD5 of a file, by which DVC knows it."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def md5_of_folder(files: Mapping[str, bytes]) -> str:
+    """The MD5 by which DVC knows a folder, from the content of its files by their names."""
+    listed = [{"md5": md5_of(files[name]), "relpath": name} for name in sorted(files)]
+    return f"{md5_of(json.dumps(listed).encode())}.dir"

@@ -21,7 +21,8 @@ from edgewise.study.catalogue import FIGURES, Figure, keys_of
 from edgewise.study.claims_table import JudgedClaim
 from edgewise.study.findings import GAINS, sentences
 from edgewise.study.panels import SHAPES, Key, Panel, Spec, Tables
-from edgewise.study.reported import TABLES, Run, md5_of
+from edgewise.study.reported import TABLES, Run
+from edgewise.study.revisions import md5_of
 
 #: What the page names the versions of.
 PACKAGES = ("edgewise", "torch", "numpy", "scipy", "pandas", "dvc", "vl-convert-python")
