@@ -82,7 +82,8 @@ def main(params: Params) -> None:
     for name, content in metrics.items():
         write_json(METRICS / f"{name}.json", content)
     found = in_short(claims, metrics["claims"]["caveats"])
-    (METRICS / "claims.md").write_text(as_markdown(claims, found, len(seeds), shared_in_words(metrics["groups"])))
+    page = as_markdown(claims, found, len(seeds), metrics["selectivity"]["groups"], shared_in_words(metrics["groups"]))
+    (METRICS / "claims.md").write_text(page)
     tables = {"groups": group_table(metrics["groups"])}
     tables |= geometry_tables(data) | series_tables(seeds) | evaluation_tables(seeds) | prediction_tables(seeds)
     tables |= dose_tables(seeds) | counterfactual_tables(seeds) | sweep_tables(sweep)

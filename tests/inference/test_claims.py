@@ -23,6 +23,7 @@ from synthetic import (
 from edgewise.inference.claims import CLAIMS, correlation_change, fading_of_the_input_outliers, judge
 from edgewise.inference.claims_page import as_markdown, in_short
 from edgewise.inference.intervals import spearman
+from edgewise.inference.metrics import selectivity_metrics
 from edgewise.inference.records import SeedRecords
 from edgewise.inference.verdicts import Claim, table_of
 from edgewise.params import Params, parse_params
@@ -196,7 +197,7 @@ def test_at_equal_training_time_a_gain_that_reverses_after_the_transient_is_said
     (row,) = rows
     assert (row["verdict"], row["transient"]["verdict"], row["window"]) == ("holds", "fails", "decides")
     assert row["statistic"] > 0 > row["transient"]["statistic"]
-    assert "| the window decides: -" in as_markdown(rows, in_short(rows), 3)
+    assert "| the window decides: -" in as_markdown(rows, in_short(rows), 3, {})
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -320,10 +321,17 @@ def three_at(seeds: dict[int, SeedRecords], alpha: float) -> dict[int, SeedRecor
 @pytest.mark.parametrize(("count", "heading"), [(1, "here, 1 seed |"), (3, "here, 3 seeds |")])
 def test_the_page_counts_the_verdicts_and_has_a_row_a_claim(count, heading):
     rows = judge(Params(), seeds_of(count))
-    lines = as_markdown(rows, in_short(rows, ["it rains"]), count, "Groups share images.").splitlines()
-    assert lines[0].startswith(f"{len(rows)} claims: ")
-    assert "; after Holm's correction " in lines[0]
-    assert lines[0].endswith(" undecided. But it rains")
+    groups = selectivity_metrics(seeds_of(count))["groups"]
+    page = as_markdown(rows, in_short(rows, ["it rains"]), count, groups, "Groups share images.").splitlines()
+    assert page[0].startswith(f"{len(rows)} claims: ")
+    assert "; after Holm's correction " in page[0]
+    assert page[0].endswith(" undecided. But it rains")
+    assert page[1:4] == ["", "| group | gain at equal step | gain at equal training time |", "|---|---|---|"]
+    for line, (name, group) in zip(page[4:], groups.items(), strict=False):
+        step, time = (f"{group[held]['mean']:.3g} [" for held in ("delta_loss", "delta_loss_equal_time"))
+        assert line.startswith(f"| {name} | {step}" if count > 1 else f"| {name} | {step[:-1]}none | {time[:-1]}none |")
+        assert count == 1 or f" | {time}" in line
+    lines = page[3 + len(groups) :]
     assert lines[1] == ""
     assert heading in lines[2]
     assert lines[4 + len(rows)] == ""
@@ -355,4 +363,4 @@ def test_a_statistic_that_some_seeds_do_not_have_says_how_many_have_it(three):
     )
     rows = rows_of({**three, 0: flat}, "selector", "who gains is who")
     assert {row["seeds"] for row in rows} == {2}
-    assert " (2 of the seeds) |" in as_markdown(rows, in_short(rows), 3)
+    assert " (2 of the seeds) |" in as_markdown(rows, in_short(rows), 3, {})

@@ -18,25 +18,43 @@ verdict; where that is another, what is said of the gain is true of its window a
 Fisher's scale. The least effect of figure 8's rise, 0.1, was set after the default run had been seen."""
 
 
-def as_markdown(rows: Sequence[Mapping[str, Any]], headline: str, seeds: int, note: str = "") -> str:
-    """The claims as a Markdown table, under a headline and over what its columns mean (metrics/claims.md)."""
+#: How branches are compared, by the gains' names in metrics/selectivity.json.
+GAINS = {"delta_loss": "equal step", "delta_loss_equal_time": "equal training time"}
+
+
+def as_markdown(
+    rows: Sequence[Mapping[str, Any]],
+    headline: str,
+    seeds: int,
+    groups: Mapping[str, Mapping[str, Any]],
+    note: str = "",
+) -> str:
+    """The gains and the claims as Markdown tables, under a headline and over what they mean (metrics/claims.md).
+
+    Parameters
+    ----------
+    rows : the claims, as `judge` gives them
+    groups : metrics/selectivity.json's, by name
+    """
     over = f"{seeds} seed{'s' if seeds != 1 else ''}"
     lines = [
         headline,
+        "",
+        f"| group | {' | '.join(f'gain at {held}' for held in GAINS.values())} |",
+        "|---|---|---|",
+        *(f"| {name} | {' | '.join(_in_words(group[gain]) for gain in GAINS)} |" for name, group in groups.items()),
         "",
         f"| figure | claim | paper | here, {over} | interval | p | verdict | after Holm | in the transient |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         counted = "" if row["seeds"] == seeds else f" ({row['seeds']} of the seeds)"
-        level = "" if row["confidence"] == CONFIDENCE else f" ({100 * row['confidence']:.0f} %)"
-        interval = f"[{row['low']:.3g}, {row['high']:.3g}]{level}" if row["low"] == row["low"] else "none"
         cells = (
             row["figure"],
             row["statement"],
             row["paper"],
             f"{row['statistic']:.3g}{counted}",
-            interval,
+            _interval(row),
             f"{row['p_value']:.2g}" if row["p_value"] == row["p_value"] else "none",
             row["verdict"],
             row["verdict_holm"],
@@ -44,6 +62,19 @@ def as_markdown(rows: Sequence[Mapping[str, Any]], headline: str, seeds: int, no
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", LEGEND, *(["", note] if note else [])]) + "\n"
+
+
+def _in_words(mean: Mapping[str, float]) -> str:
+    return f"{mean['mean']:.3g} {_interval(mean)}"
+
+
+def _interval(mean: Mapping[str, float]) -> str:
+    """The interval of a mean or of a claim, with its level where that is not the usual one."""
+    if mean["low"] != mean["low"]:
+        return "none"
+    confidence = mean.get("confidence", CONFIDENCE)
+    level = "" if confidence == CONFIDENCE else f" ({100 * confidence:.0f} %)"
+    return f"[{mean['low']:.3g}, {mean['high']:.3g}]{level}"
 
 
 def _transient_in_words(row: Mapping[str, Any]) -> str:
