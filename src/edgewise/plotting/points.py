@@ -8,10 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
-from scipy import stats
 
 from edgewise.data.files import Array
-from edgewise.inference.intervals import correlation, estimate
+from edgewise.inference.intervals import correlation, estimate, spearman
 from edgewise.plotting.curves import draw_curves, mark_zero, plain_log_ticks
 from edgewise.plotting.style import (
     BLACK,
@@ -63,17 +62,10 @@ def examples(tables: Tables, captions: Captions) -> Figure:
         panel.scatter(distance, alignment, 9, color=COLORS["natural"], alpha=0.45, linewidths=0)
         parts = [part for part in np.array_split(np.arange(len(rows)), PARTS) if len(part)]
         panel.plot([np.median(distance[p]) for p in parts], [np.median(alignment[p]) for p in parts], color=BLACK)
-        panel.set_title(f"{words}: ρ = {_rank_correlation(distance, alignment):.2f}")
+        panel.set_title(f"{words}: ρ = {spearman(distance, alignment):.2f}")
         panel.set_xlabel(DISTANCE_LABEL)
     panels[0, 0].set_ylabel(EXAMPLE_ALIGNMENT_LABEL)
     return figure
-
-
-def _rank_correlation(x: Array, y: Array) -> float:
-    """Spearman's rank correlation; nan where scipy would warn: of a constant, or of fewer than two pairs."""
-    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return float("nan")
-    return float(stats.spearmanr(x, y).statistic)
 
 
 def coupling(tables: Tables, captions: Captions) -> Figure:
@@ -158,7 +150,7 @@ def selector(tables: Tables, captions: Captions) -> Figure:
             rows = table[table["kind"] == kind] if kind else table
             seeds = [one[["curvature_influence", gain]].to_numpy().T for _, one in rows.groupby("seed")]
             points = min((len(one[0]) for one in seeds), default=0)
-            mean = estimate([_rank_correlation(*one) for one in seeds], correlation(points)).value
+            mean = estimate([spearman(*one) for one in seeds], correlation(points)).value
             found.append(Line2D([], [], linestyle="", label=f"{words}: ρ = {mean:.2f}"))
         below_the_panel(panel, found)
         panel.set(xscale="log", xlabel=f"{INFLUENCE_LABEL} before onset", ylabel="settled Δℓ$_k$")
