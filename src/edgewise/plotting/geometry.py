@@ -30,7 +30,7 @@ from edgewise.plotting.style import (
 MARKERS = "o^sDv<>Pp*"
 
 #: Pairs of groups that a caption names.
-PAIRS_NAMED = 10
+PAIRS_LISTED = 10
 
 #: Columns of images in figure 2: as many for each label, and of many labels one for each.
 IMAGES_SHOWN = 10
@@ -43,7 +43,7 @@ def taxonomy(tables: Tables, captions: Captions) -> Figure:
     shared = tables["shared_images"]
     of_first_seed = shared[shared["seed"] == shared["seed"].iloc[0]]["images"]
     labels = " Output-outliers have the other label." if "output_outlier" in colors else ""
-    caption = f"{captions.first_seed}.{labels} {shared_in_words(of_first_seed.to_dict())}"
+    caption = f"{captions.first_seed}.{labels} {images_in_common(of_first_seed.to_dict())}"
     table = tables["taxonomy"]
     figure, panel = _position_figure(f"The {the_groups(tables)} in input space", caption, entries, table)
     for group, color in colors.items():
@@ -97,14 +97,14 @@ def _position_figure(title: str, caption: str, entries: list[Line2D], table: pd.
     return figure, panel
 
 
-def shared_in_words(shared: Mapping[str, int]) -> str:
+def images_in_common(shared: Mapping[str, int]) -> str:
     """What a caption says of the trained images that groups have in common, by "<group> & <group>".
 
-    >>> shared_in_words({"inlier & boundary": 0, "inlier & output_outlier": 10})
+    >>> images_in_common({"inlier & boundary": 0, "inlier & output_outlier": 10})
     'Trained images in common: inlier & output-outlier 10; others 0'
     """
     pairs = [f"{in_words(pair)} {count}" for pair, count in shared.items() if count]
-    if len(pairs) > PAIRS_NAMED:
+    if len(pairs) > PAIRS_LISTED:
         return f"{len(pairs)} of {len(shared)} pairs of groups have trained images in common"
     if not pairs:
         return "The groups have no trained image in common"
@@ -134,7 +134,7 @@ def _draw_centroids(panel: Axes) -> None:
 def images(train: Examples, dataset: Dataset, shared: Mapping[str, int], tables: Tables, captions: Captions) -> Figure:
     """A few images of every group and label, as pixels (figure 2)."""
     clipped = "Pixels outside the display's range, as displacement makes them, are clipped"
-    caption = f"{captions.first_seed}. {clipped}. {shared_in_words(shared)}"
+    caption = f"{captions.first_seed}. {clipped}. {images_in_common(shared)}"
     colors = {NATURAL: COLORS[NATURAL], **group_colors(tables)}
     classes = len(dataset.class_names)
     shown = max(1, IMAGES_SHOWN // classes)
