@@ -74,6 +74,8 @@ def test_every_model_has_a_curve_of_each_kind_and_a_panel_of_its_gains():
         drawn = np.vstack([part.get_offsets() for part in panel.collections])
         wanted = points.loc[name, ["predicted", "measured"]].to_numpy()
         assert sorted(map(tuple, drawn)) == sorted(map(tuple, wanted))
+        (diagonal,) = panel.lines
+        assert diagonal.get_xydata() == pytest.approx(np.array([[wanted.min()] * 2, [wanted.max()] * 2]))
 
 
 def test_the_coupling_has_a_median_ratio_of_either_kind_and_the_signs_that_agree():

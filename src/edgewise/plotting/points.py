@@ -224,7 +224,7 @@ def models(tables: Tables, captions: Captions) -> Figure:
     for panel, name in zip(scatters, names, strict=False):
         table = points[points.index == name]
         draw_named(panel, table, "predicted", "measured", group_looks(tables))
-        mark_equality(panel, table["measured"].to_numpy())
+        mark_equality(panel, table[["predicted", "measured"]].to_numpy())
         panel.set(xlabel="predicted settled Δℓ$_k$", ylabel="measured settled Δℓ$_k$")
         panel.set_title(in_words(name), color=styles[name].color)
     remove_from(panels, 2 + len(names))
