@@ -77,6 +77,9 @@ def _by_group(branches: Sequence[str]) -> list[str]:
 #: The table that names the groups, for the figures that show them.
 GROUPS: dict[str, list[str]] = {"groups": ["trained"]}
 
+#: The table of the images that groups share, for the figures that say which are the same.
+SHARED_IMAGES: dict[str, list[str]] = {"shared_images": ["seed", "images"]}
+
 BRANCH_COLUMNS = list(MAIN_BRANCHES)
 SHARPNESS_COLUMNS = [*MAIN_BRANCHES, "stability_threshold", "exit_stability_threshold"]
 SECOND_ONSET_COLUMNS = ["t_star_star", "t_star_star_equal_time"]
@@ -89,9 +92,7 @@ DISTANCE_COLUMNS = [NATURAL, "{group}", *(f"control_{direction}" for direction i
 
 #: Every figure that is drawn from tables, by the name of its file.
 FIGURES = {
-    "figure_01_taxonomy": FigureSpec(
-        geometry.taxonomy, {"taxonomy": POSITION_COLUMNS, "shared_images": ["seed", "images"], **GROUPS}
-    ),
+    "figure_01_taxonomy": FigureSpec(geometry.taxonomy, {"taxonomy": POSITION_COLUMNS, **SHARED_IMAGES, **GROUPS}),
     "figure_04_delta_loss": FigureSpec(
         over_training.delta_loss,
         {"delta_loss": ["{group}"], "delta_loss_equal_time": ["{group}"], "moments": ["transient"], **GROUPS},
@@ -121,13 +122,15 @@ FIGURES = {
     ),
     "figure_10_ood": FigureSpec(unseen_data.ood, {"ood": [], "corruptions": []}),
     "figure_15_19_centroid_distance": FigureSpec(
-        geometry.centroid_distance, {"centroid_distance": DISTANCE_COLUMNS, **GROUPS}
+        geometry.centroid_distance, {"centroid_distance": DISTANCE_COLUMNS, **SHARED_IMAGES, **GROUPS}
     ),
     "figure_16_17_influence": FigureSpec(
         over_training.influence,
         {"curvature_influence": GROUP_COLUMNS, "control_alpha": ["curvature_influence_coherent"], **GROUPS},
     ),
-    "figure_18_displacement": FigureSpec(geometry.displacement, {"taxonomy": POSITION_COLUMNS, **GROUPS}),
+    "figure_18_displacement": FigureSpec(
+        geometry.displacement, {"taxonomy": POSITION_COLUMNS, **SHARED_IMAGES, **GROUPS}
+    ),
     "figure_20_21_typicality": FigureSpec(
         over_training.typicality,
         {"centroid_correlation": BRANCH_COLUMNS, "example_alignment": ["typical", "atypical", "all"]},

@@ -40,10 +40,8 @@ def taxonomy(tables: Tables, captions: Captions) -> Figure:
     """Where the groups lie, along the axis of the centroids and away from it (figure 1)."""
     colors = {NATURAL: COLORS[NATURAL], **group_colors(tables)}
     entries = [marker_entry(color, in_words(g), hollow=g == "output_outlier") for g, color in colors.items()]
-    shared = tables["shared_images"]
-    of_first_seed = shared[shared["seed"] == shared["seed"].iloc[0]]["images"]
     labels = " Output-outliers have the other label." if "output_outlier" in colors else ""
-    caption = f"{captions.first_seed}.{labels} {images_in_common(of_first_seed.to_dict())}"
+    caption = f"{captions.first_seed}.{labels} {images_in_common(_shared_in_first_seed(tables))}"
     table = tables["taxonomy"]
     figure, panel = _position_figure(f"The {the_groups(tables)} in input space", caption, entries, table)
     for group, color in colors.items():
@@ -60,24 +58,25 @@ def taxonomy(tables: Tables, captions: Captions) -> Figure:
 
 
 def displacement(tables: Tables, captions: Captions) -> Figure:
-    """The same seed images displaced coherently and as far in random directions (figure 18)."""
-    # Without the paper's groups the seed images are not among the examples shown.
+    """The source images of the input-outliers displaced coherently and as far in random directions (figure 18)."""
+    # Without the paper's groups the source images are not among the examples shown.
     shown = {NATURAL: COLORS[NATURAL]} | {name: c for name, c in group_colors(tables).items() if name == "inlier"}
-    entries = [marker_entry(c, "seed images (inliers)" if name == "inlier" else name) for name, c in shown.items()]
+    inliers = _inliers_in_words(tables)
+    entries = [marker_entry(c, inliers if name == "inlier" else name) for name, c in shown.items()]
     entries += [marker_entry(COLORS["coherent"], "coherent"), marker_entry(COLORS["random"], "random directions")]
     table = tables["taxonomy"]
     title = "Equally far, along v$_{diff}$ or orthogonal to it"
-    figure, panel = _position_figure(title, captions.setting, entries, table)
+    figure, panel = _position_figure(title, f"Trained images. {captions.first_seed}", entries, table)
     shown |= {f"control_{direction}": COLORS[direction] for direction in DIRECTIONS}
     for label, marker in _markers(table).items():
-        seeds = _of(table, "inlier", label)
+        sources = _of(table, "inlier", label)
         for group, color in shown.items():
             rows = _of(table, group, label)
             size, alpha = (12, 0.3) if group == NATURAL else (30, 0.85)
             panel.scatter(rows["along"], rows["away"], size, marker=marker, color=color, alpha=alpha, linewidths=0)
-            if group.startswith("control") and len(rows) == len(seeds):
-                # The table has the displaced images in the order of the seed images.
-                ends = (np.stack([seeds[axis], rows[axis]]) for axis in ("along", "away"))
+            if group.startswith("control") and _of_same_images(tables) and len(rows) == len(sources):
+                # The table has the displaced images in the order of the inliers.
+                ends = (np.stack([sources[axis], rows[axis]]) for axis in ("along", "away"))
                 panel.plot(*ends, color=color, linewidth=0.5, alpha=0.4, zorder=1)
     _draw_centroids(panel)
     return figure
@@ -110,6 +109,22 @@ def images_in_common(shared: Mapping[str, int]) -> str:
         return "The groups have no trained image in common"
     others = "" if len(pairs) == len(shared) else "; others 0"
     return f"Trained images in common: {', '.join(pairs)}{others}"
+
+
+def _shared_in_first_seed(tables: Tables) -> dict[str, int]:
+    """How many trained images of the first seed groups have in common, by "<group> & <group>"."""
+    shared = tables["shared_images"]
+    return dict(shared[shared["seed"] == shared["seed"].iloc[0]]["images"])
+
+
+def _of_same_images(tables: Tables) -> bool:
+    """Whether inliers and displaced images are made from the same ones; with `prototypes.disjoint` none is shared."""
+    return _shared_in_first_seed(tables).get("inlier & input_outlier", 0) > 0
+
+
+def _inliers_in_words(tables: Tables) -> str:
+    """What a legend calls the inliers beside displaced images."""
+    return "source images (inliers)" if _of_same_images(tables) else "inliers, of other images"
 
 
 def the_groups(tables: Tables) -> str:
@@ -175,11 +190,13 @@ def _to_pixels(x: Array, dataset: Dataset) -> Array:
 def centroid_distance(tables: Tables, captions: Captions) -> Figure:
     """Distribution of distances to the own centroid, by group (figure 15) and under both controls (figure 19)."""
     table = tables["centroid_distance"]
-    caption = f"{captions.setting}. In the legends: median distance"
+    over_seeds = "" if len(captions.seeds) == 1 else " Quantiles are means over the seeds."
+    sets = "Groups, also inliers on the right: trained and held-out images; displaced: trained ones alone."
+    caption = f"{captions.every_seed}.{over_seeds} {sets} In the legends: median distance"
     figure, panels = new_figure((1, 2), "Distance to the centroid of the own class", caption)
     colors = {NATURAL: COLORS[NATURAL], **group_colors(tables)}
     groups = {name: (color, in_words(name)) for name, color in colors.items()}
-    controls = {"inlier": (COLORS["inlier"], "seed images (inliers)")} if "inlier" in colors else {}
+    controls = {"inlier": (COLORS["inlier"], _inliers_in_words(tables))} if "inlier" in colors else {}
     controls |= {
         "control_coherent": (COLORS["coherent"], "displaced coherently"),
         "control_random": (COLORS["random"], "displaced at random"),
