@@ -89,3 +89,16 @@ def test_runs_side_by_side_are_a_row_each_with_the_ranges_shared(size):
     for row, tables in zip(panels, (one, other), strict=True):
         drawn = {tuple(line.get_ydata()) for line in row[0].lines}
         assert tuple(tables["delta_loss"][group].dropna()) in drawn
+
+
+def test_a_group_looks_the_same_in_every_run_and_others_look_otherwise():
+    runs = {"one": made_up_tables(2, groups=("a", "b")), "other": made_up_tables(2, groups=("c", "b", "inlier", "d"))}
+    figure = draw_side_by_side(runs, "page")
+    (legend,) = (legend for body in figure.subfigs for legend in body.legends)
+    looks = {line.get_label(): (line.get_color(), line.get_marker()) for line in legend.legend_handles}
+    assert list(looks) == ["a", "b", "c", "inlier", "d"]
+    assert len({color for color, _ in looks.values()}) == 5
+    for row, tables in zip(np.array(figure.axes).reshape(2, 4), runs.values(), strict=True):
+        for group in tables["groups"].index:
+            drawn = {tuple(line.get_ydata()): (line.get_color(), line.get_marker()) for line in row[0].lines}
+            assert drawn[tuple(tables["delta_loss"][group])] == looks[group]

@@ -1,5 +1,6 @@
 """Several runs on one sheet: the paper's comparisons, such as α = 3 beside 10, or networks and optimisers."""
 
+import itertools
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure
@@ -11,10 +12,10 @@ from edgewise.plotting.style import (
     INFLUENCE_LABEL,
     STEPS_LABEL,
     Tables,
-    group_looks,
     group_style,
     in_words,
     legend_entry,
+    looks_of,
     new_figure,
 )
 
@@ -35,12 +36,13 @@ def side_by_side(runs: Mapping[str, Tables]) -> Figure:
     runs : for each run's name its tables, among them delta_loss, delta_loss_equal_time, alignment, curvature_influence
         and groups, each indexed by its first column
     """
-    looks = {group: look for tables in runs.values() for group, look in group_looks(tables).items()}
+    groups = {name: [str(group) for group in tables["groups"].index] for name, tables in runs.items()}
+    looks = looks_of(list(dict.fromkeys(itertools.chain(*groups.values()))))
     entries = [legend_entry(group_style(look), in_words(group)) for group, look in looks.items()]
     caption = f"Means over the seeds of each run, band: 95 % t interval. {GAIN_CAPTION}"
     figure, panels = new_figure((len(runs), 4), "Runs side by side", caption, entries, panel_size=(3.6, 2.8))
     for row, (name, tables) in zip(panels, runs.items(), strict=True):
-        styles = {group: group_style(look) for group, look in group_looks(tables).items()}
+        styles = {group: group_style(looks[group]) for group in groups[name]}
         of_baseline = {f"baseline_{group}": style for group, style in styles.items()}
         for panel, table in zip(row[:2], ("delta_loss", "delta_loss_equal_time"), strict=True):
             known = tables[table].dropna(subset=list(styles), how="all")

@@ -215,17 +215,21 @@ class Look(NamedTuple):
 
 def group_looks(tables: Tables) -> dict[str, Look]:
     """The groups of a run and how they look."""
-    markers = itertools.cycle(GROUP_MARKERS.values())
-    return {name: Look(color, GROUP_MARKERS.get(name) or next(markers)) for name, color in group_colors(tables).items()}
+    return looks_of([str(name) for name in tables["groups"].index])
 
 
 def group_colors(tables: Tables) -> dict[str, str]:
-    """The groups of a run and their colours: the paper's four have their own, others are spread over a colormap."""
-    names = [str(name) for name in tables["groups"].index]
-    others = [name for name in names if name not in GROUPS]
+    """The groups of a run and their colours."""
+    return {name: look.color for name, look in group_looks(tables).items()}
+
+
+def looks_of(groups: Sequence[str]) -> dict[str, Look]:
+    """How groups look beside each other: the paper's four have their own look, others are spread over a colormap."""
+    others = [name for name in groups if name not in GROUPS]
     spread = zip(others, colormaps["turbo"](np.linspace(0.05, 0.95, len(others))), strict=True)
-    colors = {name: to_hex(color) for name, color in spread}
-    return {name: COLORS[name] if name in GROUPS else colors[name] for name in names}
+    colors = COLORS | {name: to_hex(color) for name, color in spread}
+    markers = itertools.cycle(GROUP_MARKERS.values())
+    return {name: Look(colors[name], GROUP_MARKERS.get(name) or next(markers)) for name in groups}
 
 
 def group_style(look: Look, branch: str = "baseline") -> CurveStyle:
