@@ -185,26 +185,69 @@ def test_groups_of_one_s_own_are_shown_as_the_paper_s_are(run):
     made = page([own], "my own groups")
     assert "mislabelled examples" in made
     found = payload(made)
-    assert "mislabelled" in {entry["key"] for entry in found["figures"]["delta_loss"][0]["legend"]}
+    assert "group mislabelled" in {entry["key"] for entry in found["figures"]["delta_loss"][0]["legend"]}
     assert "output_outlier" not in json.dumps([view["legend"] for views in found["figures"].values() for view in views])
 
 
-def test_a_run_without_the_paper_s_groups_and_of_many_classes_is_shown(run):
-    names = dict(zip(GROUPS, ("bold", "thin", "slanted", "rest"), strict=True))
+def with_groups(run, *names):
+    """The run, its four groups called otherwise."""
 
     def renamed(text):
-        for group, own in names.items():
+        for group, own in zip(GROUPS, names, strict=True):
             text = re.sub(rf"(?<!control_){group}", own, text)
         return text
 
     tables = {name: renamed(text) for name, text in run.tables.items()}
+    return replace(run, tables=tables, metrics=json.loads(renamed(json.dumps(dict(run.metrics)))))
+
+
+def test_a_run_without_the_paper_s_groups_and_of_many_classes_is_shown(run):
+    own = with_groups(run, "bold", "thin", "slanted", "rest")
     strata = run.frames["strata"]
-    tables["strata"] = strata.assign(label=strata["label"] * 3).to_csv(index=False)
-    own = replace(run, tables=tables, metrics=json.loads(renamed(json.dumps(dict(run.metrics)))))
+    tables = own.tables | {"strata": strata.assign(label=strata["label"] * 3).to_csv(index=False)}
+    own = replace(own, tables=tables)
     found = payload(page([own, run], "my own groups"))
     legend = {entry["key"] for entry in found["figures"]["strata"][0]["legend"]}
     assert {"class_0", "class_3"} <= legend
-    assert {"bold", "rest"} <= {entry["key"] for entry in found["figures"]["delta_loss"][0]["legend"]}
+    assert {"group bold", "group rest"} <= {entry["key"] for entry in found["figures"]["delta_loss"][0]["legend"]}
+
+
+def looks(view):
+    """Label, colour and dashes of what can be switched on and off in a figure, by key."""
+    return {entry["key"]: (entry["label"], entry["color"], tuple(entry["dash"])) for entry in view["legend"]}
+
+
+def test_a_group_looks_the_same_in_every_run_and_others_look_otherwise(run):
+    one, other = with_groups(run, "a", "b", "c", "d"), with_groups(run, "e", "b", "f", "inlier")
+    found = payload(page([one, replace(other, name="other")], "two runs"))
+    first, second = (looks(view) for view in found["figures"]["delta_loss"])
+    assert set(first) == {"group a", "group b", "group c", "group d"}
+    assert set(second) == {"group e", "group b", "group f", "inlier"}
+    assert first["group b"] == second["group b"]
+    assert len({(color, dash) for _, color, dash in (first | second).values()}) == 7
+    of_gains = {entry["label"]: entry["color"] for entry in found["gains"]["legend"]}
+    assert of_gains == {label: color for label, color, _ in (first | second).values()}
+    for view in found["figures"]["delta_loss"]:
+        panel = view["panels"][0]
+        (curves,) = (layer for layer in panel["spec"]["layer"] if "strokeDash" in layer.get("encoding", ()))
+        drawn = curves["encoding"]["color"]["scale"]
+        assert drawn["range"] == [f"var(--{looks(view)[panel['keys'][column][0]][1]})" for column in drawn["domain"]]
+
+
+def test_own_groups_may_be_called_as_what_is_drawn_beside_them(run):
+    names = ("measured", "path", "error", "curvature")
+    found = payload(page([with_groups(run, *names)], "a run"))["figures"]
+    assert [label for label, _, _ in looks(found["delta_loss"][0]).values()] == list(names)
+    assert len({color for _, color, _ in looks(found["delta_loss"][0]).values()}) == 4
+    for figure, key, label in (
+        ("edge_flow", "measured", "measured"),
+        ("edge_flow", "error", "relative error"),
+        ("decomposition", "path", "path: where the edge leads"),
+        ("kinks", "curvature", "mean curvature over the length"),
+    ):
+        assert looks(found[figure][0])[key][0] == label
+    of_measured = found["edge_flow"][0]["panels"][1]["keys"]
+    assert of_measured == {"measured_measured": ["group measured", "measured"], "predicted_measured": ["predicted"]}
 
 
 def test_text_of_a_run_is_escaped(run):

@@ -22,6 +22,9 @@ from edgewise.study.panels import Axis, Curves, Key, Panel, Points, Series, Tabl
 
 DASHES = {"-": (1, 0), "--": (6, 4), "-.": (7, 3, 2, 3), ":": (2, 3)}
 
+#: Of own groups, which have five colours: of the first five, of the next five, and so on.
+OWN_DASHES = (None, DASHES["--"], DASHES["-."], DASHES[":"])
+
 #: What can be switched on and off beside groups, in the order of the legends.
 KEYS = {
     "stratum": Key("strata of natural examples", NATURAL),
@@ -83,15 +86,24 @@ def groups_of(tables: Tables) -> list[str]:
     return [str(name) for name in tables["groups"]["group"]] if "groups" in tables else list(GROUPS)
 
 
-def keys_of(tables: Tables) -> dict[str, Key]:
+def group_key(group: str) -> str:
+    """The key of a group; an own group may be called as another key is, but its name has no space."""
+    return group if group in GROUPS else f"group {group}"
+
+
+def keys_of(tables: Tables, groups: Sequence[str] | None = None) -> dict[str, Key]:
     """What of a run can be switched on and off: its groups, quantiles and strengths of attack, and `KEYS`.
 
-    The paper's four have their own colours.
+    Parameters
+    ----------
+    tables : of the run
+    groups : of all runs that are shown together, the paper's four in their own colours; by itself, those of the run
     """
-    others = [group for group in groups_of(tables) if group not in GROUPS]
+    groups = groups_of(tables) if groups is None else groups
+    others = [group for group in groups if group not in GROUPS]
     colors = {group: group for group in GROUPS} | {g: f"quantile-{1 + i % 5}" for i, g in enumerate(others)}
-    dashes = {group: None if i < 5 else DASHES["--"] for i, group in enumerate(others)}
-    found = {g: Key(in_words(g), colors[g], dashes.get(g)) for g in groups_of(tables)} | KEYS
+    dashes = {group: OWN_DASHES[i // 5 % len(OWN_DASHES)] for i, group in enumerate(others)}
+    found = {group_key(g): Key(in_words(g), colors[g], dashes.get(g)) for g in groups} | KEYS
     quantiles = range(1, 1 + int(tables["strata"]["quantile"].max()) if "strata" in tables else 1)
     for q, shade in zip(quantiles, _shades(len(quantiles)), strict=True):
         found[f"quantile_{q}"] = Key(f"quantile {q} of the centroid distance", shade)
@@ -117,7 +129,7 @@ def _strengths(tables: Tables) -> dict[str, dict[str, str]]:
 
 
 def _by_group(tables: Tables, prefix: str = "", *keys: str) -> tuple[Series, ...]:
-    return tuple(Series(f"{prefix}{group}", (group, *keys)) for group in groups_of(tables))
+    return tuple(Series(f"{prefix}{group}", (group_key(group), *keys)) for group in groups_of(tables))
 
 
 #: Shorter than in print: panels are as narrow as a telephone.
@@ -138,7 +150,7 @@ def _strata_too(tables: Tables, table: str) -> dict[str, str]:
     if table not in tables:
         return {}
     groups = groups_of(tables)
-    return {name: name if name in groups else "stratum" for name in tables[table]["name"].astype(str)}
+    return {name: group_key(name) if name in groups else "stratum" for name in tables[table]["name"].astype(str)}
 
 
 def _delta_loss(tables: Tables) -> list[Panel]:
@@ -310,7 +322,7 @@ def _typicality(tables: Tables) -> list[Panel]:
 
 
 def _taxonomy(tables: Tables) -> list[Panel]:
-    return _positions({name: name for name in (NATURAL, *groups_of(tables))})
+    return _positions({NATURAL: NATURAL} | {group: group_key(group) for group in groups_of(tables)})
 
 
 def _displacement(tables: Tables) -> list[Panel]:
@@ -337,7 +349,7 @@ def _coupling(tables: Tables) -> list[Panel]:
             "curvature_influence",
             f"sharpness_coupling{kind}",
             "group",
-            {group: group for group in groups_of(tables)},
+            {group: group_key(group) for group in groups_of(tables)},
             influence,
             Axis("sharpness coupling Q²", log=True),
         )
@@ -411,7 +423,7 @@ def _decomposition(tables: Tables) -> list[Panel]:
         Curves(
             in_words(group),
             "decomposition",
-            tuple(Series(f"{part}_{group}", (group, part)) for part in ("delta", "path", "oscillation")),
+            tuple(Series(f"{part}_{group}", (group_key(group), part)) for part in ("delta", "path", "oscillation")),
             TIME,
             GAIN,
             ("zero",),
@@ -426,7 +438,7 @@ def _edge_flow(tables: Tables) -> list[Panel]:
         Curves(
             in_words(group),
             "prediction",
-            (Series(f"measured_{group}", (group, "measured")), Series(f"predicted_{group}", ("predicted",))),
+            (Series(f"measured_{group}", (group_key(group), "measured")), Series(f"predicted_{group}", ("predicted",))),
             TIME,
             GAIN,
             ("zero",),
@@ -476,7 +488,7 @@ def _dose(tables: Tables) -> list[Panel]:
         Curves(
             in_words(group),
             "dose",
-            (Series(f"measured_{group}", (group, "measured")), Series(f"predicted_{group}", ("predicted",))),
+            (Series(f"measured_{group}", (group_key(group), "measured")), Series(f"predicted_{group}", ("predicted",))),
             Axis("factor on the step size"),
             SETTLED,
             ("zero",),
@@ -539,7 +551,7 @@ def _group_loss(tables: Tables) -> list[Panel]:
         Curves(
             in_words(group),
             "group_loss",
-            tuple(Series(f"{branch}_{group}", (group, branch)) for branch in reversed(BRANCHES)),
+            tuple(Series(f"{branch}_{group}", (group_key(group), branch)) for branch in reversed(BRANCHES)),
             STEPS,
             Axis("loss", log=True),
             ("onset",),

@@ -17,7 +17,7 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgewise.plotting.style import COLORS, THRESHOLD_COLOR
-from edgewise.study.catalogue import FIGURES, Figure, keys_of
+from edgewise.study.catalogue import FIGURES, Figure, group_key, groups_of, keys_of
 from edgewise.study.claims_table import JudgedClaim
 from edgewise.study.findings import GAINS, sentences
 from edgewise.study.panels import SHAPES, Key, Panel, Spec, Tables
@@ -36,7 +36,8 @@ def page(runs: Sequence[Run], title: str, statement: str = "") -> str:
     runs : at least one, of different names
     title, statement : of the whole
     """
-    views = {figure.name: _views(figure, runs) for figure in FIGURES}
+    keys = _keys(runs)
+    views = {figure.name: _views(figure, runs, keys) for figure in FIGURES}
     used = [
         {table for found in views.values() for view in found if view["run"] == i for table in view["tables"]}
         for i in range(len(runs))
@@ -46,8 +47,8 @@ def page(runs: Sequence[Run], title: str, statement: str = "") -> str:
         "tables": [{name: run.tables[name] for name in sorted(names)} for run, names in zip(runs, used, strict=True)],
         "gains": {
             "csv": gains(runs),
-            "panels": _gain_panels(runs),
-            "legend": [_entry(name, key) for name, key in _groups(runs).items()],
+            "panels": _gain_panels(runs, _groups(runs, keys)),
+            "legend": [_entry(name, key) for name, key in _groups(runs, keys).items()],
         },
         "figures": views,
     }
@@ -98,10 +99,16 @@ def _listed(values: Sequence[object]) -> str:
     return ", ".join(map(str, values))
 
 
-def _views(figure: Figure, runs: Sequence[Run]) -> list[dict[str, Any]]:
+def _keys(runs: Sequence[Run]) -> list[dict[str, Key]]:
+    """What of each run can be switched on and off; a group looks the same in every run."""
+    groups = list(dict.fromkeys(group for run in runs for group in groups_of(run.frames)))
+    return [keys_of(run.frames, groups) for run in runs]
+
+
+def _views(figure: Figure, runs: Sequence[Run], keys: Sequence[Mapping[str, Key]]) -> list[dict[str, Any]]:
     """A figure as drawn for each run that has something to draw: its panels, and what can be switched on and off."""
     found = []
-    for index, run in enumerate(runs):
+    for index, (run, of_run) in enumerate(zip(runs, keys, strict=True)):
         tables = run.frames
         panels = [panel for panel in figure.panels(tables) if panel.drawn(tables)]
         if panels:
@@ -109,14 +116,14 @@ def _views(figure: Figure, runs: Sequence[Run]) -> list[dict[str, Any]]:
                 {
                     "run": index,
                     "shown": run.is_about(figure),
-                    "legend": _legend(panels, tables),
+                    "legend": _legend(panels, tables, of_run),
                     "tables": sorted({table for panel in panels for table in panel.uses()}),
                     "panels": [
                         {
                             "title": panel.title,
                             "keys": panel.keys(tables),
                             "axis": panel.y.label,
-                            "spec": panel.spec(tables, keys_of(tables)),
+                            "spec": panel.spec(tables, of_run),
                         }
                         for panel in panels
                     ],
@@ -125,11 +132,10 @@ def _views(figure: Figure, runs: Sequence[Run]) -> list[dict[str, Any]]:
     return found
 
 
-def _legend(panels: Sequence[Panel], tables: Tables) -> list[dict[str, Any]]:
+def _legend(panels: Sequence[Panel], tables: Tables, keys: Mapping[str, Key]) -> list[dict[str, Any]]:
     """The keys of the panels' series; one whose series differ in colour is shown in that of the text."""
     series = [names for panel in panels for names in panel.keys(tables).values()]
     legend = []
-    keys = keys_of(tables)
     for name, key in keys.items():
         colors = {next((keys[n].color for n in names if keys[n].color), None) for names in series if name in names}
         if colors:
@@ -141,9 +147,13 @@ def _entry(name: str, key: Key) -> dict[str, Any]:
     return {"key": name, "label": key.label, "color": key.color or "ink", "dash": key.dash or (1, 0)}
 
 
-def _groups(runs: Sequence[Run]) -> dict[str, Key]:
+def _groups(runs: Sequence[Run], keys: Sequence[Mapping[str, Key]]) -> dict[str, Key]:
     """The groups of all runs."""
-    return {group: keys_of(run.frames)[group] for run in runs for group in run.metrics["selectivity"]["groups"]}
+    return {
+        group: of_run[group_key(group)]
+        for run, of_run in zip(runs, keys, strict=True)
+        for group in run.metrics["selectivity"]["groups"]
+    }
 
 
 def gains(runs: Sequence[Run]) -> str:
@@ -159,9 +169,9 @@ def gains(runs: Sequence[Run]) -> str:
     return table.getvalue()
 
 
-def _gain_panels(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def _gain_panels(runs: Sequence[Run], keys: Mapping[str, Key]) -> list[dict[str, Any]]:
     """The gains with their intervals: a row a run, or with one run a row a group."""
-    several, keys = len(runs) > 1, _groups(runs)
+    several = len(runs) > 1
     color: Spec = {
         "field": "group",
         "scale": {"domain": list(keys), "range": [f"var(--{key.color})" for key in keys.values()]},
