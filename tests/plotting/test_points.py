@@ -42,7 +42,10 @@ def test_the_selector_has_the_rank_correlations_of_groups_and_strata():
 def test_predicted_gains_are_drawn_against_measured_ones_and_both_over_time():
     tables = made_up_tables(2)
     points, over_time = tables["predicted_gains"], tables["prediction"]
-    scatter, *by_group, error = draw("figure_edge_flow", tables, Captions("", [0, 1])).axes
+    figure = draw("figure_edge_flow", tables, Captions("", [0, 1]))
+    caption = " ".join(text.get_text() for text in figure.texts)
+    assert "The loss away from the edge is as measured; that at the edge is predicted." in caption
+    scatter, *by_group, error = figure.axes
     drawn = np.vstack([part.get_offsets() for part in scatter.collections])
     wanted = points[["predicted", "measured"]].to_numpy()
     assert sorted(map(tuple, drawn)) == sorted(map(tuple, wanted))

@@ -165,8 +165,9 @@ def edge_flow(tables: Tables, captions: Captions) -> Figure:
     entries = [*group_points(tables), strata_entry("strata of natural examples")]
     entries += [legend_entry(CurveStyle(GREY), "measured"), legend_entry(CurveStyle(BLACK, "--"), "predicted")]
     caption = (
-        "Edge flow starts from the two iterates at onset and sees nothing later; nothing is fitted. Above zero the"
-        f" group gains from the edge, at equal training time. {captions.mean}"
+        "Edge flow starts from the two iterates at onset and sees nothing later; nothing is fitted. The loss away from"
+        " the edge is as measured; that at the edge is predicted. Above zero the group gains from the edge, at equal"
+        f" training time. {captions.mean}"
     )
     title = "Who gains from the edge, measured and predicted"
     count = len(looks) + 2
@@ -205,7 +206,8 @@ def models(tables: Tables, captions: Captions) -> Figure:
     entries += [*group_points(tables), strata_entry("strata of natural examples")]
     caption = (
         "Edge flow starts at onset, the other models where λ$_1$ first reaches the threshold; nothing is fitted. Gains:"
-        f" settled, at equal training time. {captions.mean}"
+        " settled, at equal training time; the loss away from the edge is as measured, that at the edge is predicted."
+        f" {captions.mean}"
     )
     title = "The models of the edge beside the run"
     rows = -(-(2 + len(names)) // 3)
