@@ -54,12 +54,13 @@ def robustness(tables: Tables, captions: Captions) -> Figure:
     groups = {group: look for group, look in group_looks(tables).items() if group in late}
 
     entries = [legend_entry(CurveStyle(GREY, BRANCH_LINESTYLES[b]), BRANCH_LABELS[b]) for b in MAIN_BRANCHES]
-    entries += [legend_entry(CurveStyle(color), f"ε = {s.removeprefix('eps')}") for s, color in colors.items()]
+    entries += [
+        legend_entry(CurveStyle(color), f"ε = {float(s.removeprefix('eps')):.3g}") for s, color in colors.items()
+    ]
     entries += [legend_entry(group_style(look), f"held-out {in_words(group)}") for group, look in groups.items()]
     columns = 3 if groups else 2
-    figure, panels = new_figure(
-        (1, columns), "Accuracy under attack (PGD)", captions.mean, entries, panel_size=(4.8, 3.5)
-    )
+    caption = f"The branches at equal step. {captions.mean}"
+    figure, panels = new_figure((1, columns), "Accuracy under attack (PGD)", caption, entries, panel_size=(4.8, 3.5))
     norm = f" ({over_strength['norm'].iloc[0]})" if "norm" in over_strength else ""
     strength_label = f"strength of the attack ε, steps of an 8-bit pixel{norm}"
 
@@ -92,7 +93,8 @@ def ood(tables: Tables, captions: Captions) -> Figure:
     width = min(3, len(shifts))
     shape = (-(-len(shifts) // width), width)
     title = "Test loss on displaced and corrupted inputs"
-    figure, panels = new_figure(shape, title, f"Test images. {captions.mean}", entries, panel_size=(3.9, 3.6))
+    caption = f"Test images, late in the branches, at equal step. {captions.mean}"
+    figure, panels = new_figure(shape, title, caption, entries, panel_size=(3.9, 3.6))
     for panel, (name, variant, columns) in zip(panels.flat, shifts, strict=False):
         styles = {columns[branch]: branch_style(branch) for branch in reversed(branches) if branch in columns}
         draw_curves(panel, tables[name], styles, log=True)
