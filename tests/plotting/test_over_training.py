@@ -35,6 +35,35 @@ def test_where_no_seed_reaches_its_second_onset_the_caption_says_so():
     assert "in no seed" in texts(figure)
 
 
+def test_the_threshold_of_the_exit_branch_is_a_line_or_is_said_to_lie_above_the_panel():
+    tables = made_up_tables(2)
+    for name in ("sharpness", "sharpness_equal_time"):
+        tables[name] = tables[name].assign(exit_stability_threshold=80.0)
+    figure = draw("figure_sharpness", tables, Captions("", [0, 1]))
+    assert "↑: above the panel" in texts(figure)
+    for panel, drawn in zip(figure.axes, (False, True, False, True), strict=True):
+        levels = {line.get_ydata()[0] for line in panel.lines if len(set(line.get_ydata())) == 1}
+        labels = {text.get_text() for text in panel.texts}
+        assert levels == ({0.5, 0.8} if drawn else {0.5})
+        assert ({"threshold 0.5", "exit: 0.8"} if drawn else {"threshold 0.5, exit 80↑"}) <= labels
+
+
+@pytest.mark.parametrize("name", ["figure_sharpness", "figure_kinks"])
+def test_captions_say_at_which_steps_each_sharpness_is_measured(name):
+    caption = texts(draw(name, made_up_tables(2), Captions("", [0, 1])))
+    assert "λ$_1$ is measured at pairs of consecutive iterates, κ at every step" in caption
+
+
+def test_gains_of_both_kinds_are_said_to_have_scales_of_their_own():
+    tables = made_up_tables(2)
+    tables["delta_loss_equal_time"] = tables["delta_loss_equal_time"] / 10
+    figure = draw("figure_04_delta_loss", tables, Captions("", [0, 1]))
+    at_step, at_time = (np.ptp(panel.get_ylim()) for panel in figure.axes)
+    assert at_time < at_step / 5
+    assert "The vertical scales differ" in texts(figure)
+    assert "Verdicts are of the settled part, the later half, above the bar" in texts(figure)
+
+
 @pytest.mark.parametrize(("name", "panels"), [("figure_04_delta_loss", 2), ("figure_strata", 1)])
 def test_differences_lie_over_a_logarithmic_axis_with_the_transient_and_the_settled_half(name, panels):
     figure = draw(name, made_up_tables(3), Captions("", [0, 1, 2]))

@@ -20,6 +20,7 @@ from edgewise.plotting.style import (
     COLORS,
     GREY,
     RULE_COLOR,
+    SHARPNESS_CAPTION,
     STEPS_LABEL,
     THRESHOLD_COLOR,
     Captions,
@@ -159,7 +160,7 @@ def kinks(tables: Tables, captions: Captions) -> Figure:
     ]
     caption = (
         "Right, at the baseline's last checkpoint: s(ℓ) = u·(∇L(c + ℓu) − ∇L(c − ℓu)) / 2ℓ about the centre c of two"
-        f" iterates, which are at ℓ = r: there s is κ. {captions.mean}"
+        f" iterates, which are at ℓ = r: there s is κ. Left: {SHARPNESS_CAPTION}. {captions.mean}"
     )
     title = "The curvature between the iterates, and that of the Hessian"
     figure, ((over_time, over_length),) = new_figure((1, 2), title, caption, entries, panel_size=(5.5, 4.0))

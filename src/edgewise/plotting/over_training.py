@@ -35,6 +35,7 @@ from edgewise.plotting.style import (
     GREY,
     INFLUENCE_LABEL,
     MAIN_BRANCHES,
+    SHARPNESS_CAPTION,
     STEPS_LABEL,
     TIME_LABEL,
     Captions,
@@ -92,7 +93,7 @@ def sharpness(tables: Tables, captions: Captions) -> Figure:
     branches = branches_in(tables["sharpness"])
     entries = [legend_entry(branch_style(branch), BRANCH_LABELS[branch]) for branch in branches]
     title = "Sharpness of every branch against the stability threshold"
-    caption = f"{captions.mean_of_pairs}{_second_onset_in_words(tables['moments'])}"
+    caption = f"{captions.mean}. {SHARPNESS_CAPTION}. ↑: above the panel{_second_onset_in_words(tables['moments'])}"
     figure, panels = new_figure((2, 2), title, caption, entries)
     for row, held in zip(panels, CLOCKS, strict=True):
         for panel, (name, ylabel) in zip(row, SHARPNESS.items(), strict=True):
@@ -103,7 +104,7 @@ def sharpness(tables: Tables, captions: Captions) -> Figure:
 def _sharpness_panel(
     panel: Axes, tables: Tables, name: str, held: str, branches: list[str], ylabel: str, *, robust: bool = False
 ) -> None:
-    """Draw the branches and their thresholds; that of the exit branch as a line where the panel reaches so far up.
+    """Draw the branches and their thresholds; that of the exit branch as a line if the panel reaches it.
 
     Parameters
     ----------
@@ -126,7 +127,7 @@ def _sharpness_panel(
         if threshold < of_exit <= panel.get_ylim()[1]:
             mark_threshold(panel, of_exit, f"exit: {of_exit:.6g}")
         elif threshold < of_exit:
-            label = f"{label}; exit: {of_exit:.6g}"
+            label = f"{label}, exit {of_exit:.6g}↑"
         _mark_second_onset(panel, tables["moments"], held)
     mark_threshold(panel, threshold, label)
     panel.set(xlabel=xlabel, ylabel=ylabel)
@@ -173,7 +174,7 @@ def delta_loss(tables: Tables, captions: Captions) -> Figure:
     names = {"step": "delta_loss", "time": "delta_loss_equal_time"}
     compared = compared_in(tables["delta_loss"], str(tables["groups"].index[0]))
     title = "Who gains from the edge: Δℓ$_k$ = ℓ$_k$(away) − ℓ$_k$(at the edge)"
-    caption = f"{captions.mean}. {GAIN_CAPTION} {_transient_in_words(tables['moments'])}"
+    caption = f"{captions.mean}. The vertical scales differ. {GAIN_CAPTION} {_transient_in_words(tables['moments'])}"
     figure, panels = new_figure((len(compared), 2), title, caption, group_entries(tables))
     for row, branch in zip(panels, compared, strict=True):
         looks = group_looks(tables).items()
@@ -213,7 +214,7 @@ def _transient_in_words(moments: pd.DataFrame) -> str:
     low, high = int(moments["transient"].min()), int(moments["transient"].max())
     steps = f"{low} steps" if low == high else f"{low} to {high} steps, median shaded"
     rule = "until the oscillation first has 80 % of its later mean amplitude, and at least a tenth of the steps"
-    return f"Transient: {rule} ({steps}). Settled: the later half"
+    return f"Transient: {rule} ({steps}). Verdicts are of the settled part, the later half, above the bar"
 
 
 def strata(tables: Tables, captions: Captions) -> Figure:

@@ -88,6 +88,9 @@ EXAMPLE_ALIGNMENT_LABEL = "alignment cos²(∇ℓ$_i$, v$_1$)"
 INFLUENCE_LABEL = "curvature influence C$_k$"
 DISTANCE_LABEL = "distance to the centroid, normalised pixels"
 
+#: What a caption says of both sharpnesses.
+SHARPNESS_CAPTION = "λ$_1$ is measured at pairs of consecutive iterates, κ at every step"
+
 #: What seeds differ in, by the parameter `replicate`.
 DIFFERENCES = {"all": "data, groups and initialisation", "initialisation": "the initialisation alone"}
 
