@@ -113,7 +113,7 @@ def keys_of(tables: Tables, groups: Sequence[str] | None = None) -> dict[str, Ke
         found[f"class_{label}"] = Key(f"class {label}", None, dashes_of_classes[label % len(dashes_of_classes)])
     strengths = _strengths(tables)
     for i, (strength, shade) in enumerate(zip(strengths, _shades(len(strengths))[::-1], strict=True)):
-        found[f"strength_{i}"] = Key(f"ε = {strength}", shade)
+        found[f"strength_{i}"] = Key(f"ε = {float(strength):.3g}", shade)
     return found
 
 
@@ -243,7 +243,9 @@ def _influence(tables: Tables) -> list[Panel]:
     over_alpha = (Series("curvature_influence_coherent", ("coherent",)),)
     return [
         Curves("over training", "curvature_influence", of_branches, STEPS, INFLUENCE, ("onset",)),
-        Curves("displaced seed images at onset, over the displacement", "control_alpha", over_alpha, ALPHA, INFLUENCE),
+        Curves(
+            "displaced source images at onset, over the displacement", "control_alpha", over_alpha, ALPHA, INFLUENCE
+        ),
     ]
 
 
@@ -581,8 +583,8 @@ FIGURES = (
     Figure(
         "edge_flow",
         "Can it be predicted at onset?",
-        "Edge flow starts from the two iterates at onset and sees nothing later; nothing is fitted. On the line the"
-        " prediction is exact.",
+        "Edge flow starts from the two iterates at onset and sees nothing later; nothing is fitted. The loss away"
+        " from the edge is as measured; that at the edge is predicted. On the line the prediction is exact.",
         _edge_flow,
         ("theory",),
     ),
@@ -672,14 +674,15 @@ FIGURES = (
     Figure(
         "robustness",
         "Accuracy under attack",
-        "Accuracy of the networks of every branch under projected gradient descent, by the strength of the attack.",
+        "Accuracy of the networks of every branch, at equal step, under projected gradient descent, by the strength of"
+        " the attack.",
         _robustness,
         ("9", "9, 10"),
     ),
     Figure(
         "ood",
         "Displaced and corrupted test inputs",
-        "Test loss of the networks of every branch, late in the branches.",
+        "Test loss of the networks of every branch, late in the branches, at equal step.",
         _ood,
         ("10",),
     ),
@@ -720,14 +723,16 @@ FIGURES = (
     Figure(
         "displacement",
         "Equally far, along v_diff or orthogonal to it",
-        "The seed images, and where both displacements take them.",
+        "Trained images of the first seed: inliers, and the source images of the input-outliers under both"
+        " displacements.",
         _displacement,
         ("18",),
     ),
     Figure(
         "centroid_distance",
         "Distance to the centroid of the own class",
-        "Distributions by their quantiles. Both displacements are to preserve the distance; their direction differs.",
+        "Distributions by their quantiles, means over the seeds; groups: trained and held-out images, displaced:"
+        " trained ones alone. The medians under both displacements should agree; the spread need not.",
         _distances,
         ("15", "19"),
     ),
