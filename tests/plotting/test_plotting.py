@@ -47,6 +47,14 @@ def test_figures_of_groups_show_any_number_of_them(name, groups):
     assert all(group in words for group in groups) or name in OF_SOME
 
 
+@pytest.mark.parametrize("name", [name for name, spec in FIGURES.items() if "shared_images" in spec.needs])
+def test_one_group_alone_shares_no_images(name):
+    tables = made_up_tables(2, groups=("rare",))
+    tables["shared_images"] = tables["shared_images"].iloc[:0]
+    figure = draw(name, tables, Captions(SETTING, [0, 1]))
+    assert not [text for text in figure.texts if "in common" in text.get_text()]
+
+
 def test_every_group_has_a_colour_of_its_own_and_the_papers_have_theirs():
     colors = group_colors(made_up_tables(1, groups=("a", "inlier", *(f"g{i}" for i in range(48)))))
     assert len(set(colors.values())) == 50

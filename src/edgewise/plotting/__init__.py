@@ -231,7 +231,10 @@ def draw(name: str, tables: Tables, captions: Captions, size: Size = "screen") -
         raise EdgewiseError(f"{name}: needs the table plots/tables/{missing[0]}.csv")
     groups = tables["groups"].index if "groups" in spec.needs else [""]
     for table in spec.needs:
-        _check_table(table, tables[table], spec.columns(table, groups))
+        # One group has no pairs.
+        _check_table(
+            table, tables[table], spec.columns(table, groups), empty=table in SHARED_IMAGES and len(groups) == 1
+        )
     with figure_style():
         figure = spec.function({table: tables[table] for table in spec.needs}, captions)
         lay_out(figure, size)
@@ -270,10 +273,10 @@ def draw_side_by_side(runs: Mapping[str, Tables], size: Size) -> Figure:
     return figure
 
 
-def _check_table(name: str, table: pd.DataFrame, columns: list[str]) -> None:
-    """Raise an error that names the table if it cannot be drawn."""
+def _check_table(name: str, table: pd.DataFrame, columns: list[str], *, empty: bool) -> None:
+    """Raise an error that names the table if it cannot be drawn; it may have no rows if `empty`."""
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise EdgewiseError(f"plots/tables/{name}.csv: lacks the columns {', '.join(missing)}; `dvc repro` makes them")
-    if not len(table):
+    if not len(table) and not empty:
         raise EdgewiseError(f"plots/tables/{name}.csv: has no rows")

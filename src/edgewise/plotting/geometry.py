@@ -102,6 +102,8 @@ def images_in_common(shared: Mapping[str, int]) -> str:
     >>> images_in_common({"inlier & boundary": 0, "inlier & output_outlier": 10})
     'Trained images in common: inlier & output-outlier 10; others 0'
     """
+    if not shared:
+        return ""  # there is one group
     pairs = [f"{in_words(pair)} {count}" for pair, count in shared.items() if count]
     if len(pairs) > PAIRS_LISTED:
         return f"{len(pairs)} of {len(shared)} pairs of groups have trained images in common"
@@ -114,7 +116,7 @@ def images_in_common(shared: Mapping[str, int]) -> str:
 def _shared_in_first_seed(tables: Tables) -> dict[str, int]:
     """How many trained images of the first seed groups have in common, by "<group> & <group>"."""
     shared = tables["shared_images"]
-    return dict(shared[shared["seed"] == shared["seed"].iloc[0]]["images"])
+    return dict(shared[shared["seed"].isin(shared["seed"].iloc[:1])]["images"])
 
 
 def _of_same_images(tables: Tables) -> bool:
