@@ -234,6 +234,19 @@ def test_evaluation_tables(seeds):
         assert tables[name][ends].le(1).all(axis=None)
 
 
+def test_the_name_of_a_group_does_not_change_how_its_accuracy_is_averaged(seeds):
+    renamed, name = {}, "a_minus_b"
+    for seed, one in seeds.items():
+        tables = {
+            run: rows.assign(subset=rows["subset"].replace("inlier", name)) for run, rows in one.robustness.items()
+        }
+        renamed[seed] = replace(one, robustness=tables)
+    found, expected = (evaluation_tables(some)["robustness_epsilon"] for some in (renamed, seeds))
+    for column in ("baseline", "exit", "baseline_minus_exit"):
+        for end in ("", "_low", "_high"):
+            assert found[f"{column}_{name}{end}"].tolist() == expected[f"{column}_inlier{end}"].tolist()
+
+
 def test_one_seed_has_no_interval():
     table = summarise({4: evaluated(50, 0.1)}, "robustness", "accuracy")["late"]
     assert table is not None

@@ -27,10 +27,12 @@ from synthetic import (
 
 from edgewise.data.groups import GROUPS
 from edgewise.inference.generalisation import evaluation_tables
+from edgewise.inference.intervals import LOG, Scale, fraction, plain
 from edgewise.inference.series import (
     coupling,
     examples_at_moments,
     moments,
+    scale_of,
     selector,
     series_tables,
     typical_and_atypical,
@@ -54,6 +56,26 @@ def test_plots_have_one_row_a_step_since_onset_and_mark_the_threshold():
     np.testing.assert_allclose(tables["delta_loss"]["boundary"].iloc[1:], GAIN["boundary"])
     assert tables["dominance"].index.name == "seed"
     np.testing.assert_array_equal(tables["dominance"].index.value_counts(), 2 * (1 + len(GROUPS)))
+
+
+@pytest.mark.parametrize("group", ["inlier", "misalignment", "influencers", "label_probability"])
+@pytest.mark.parametrize(
+    ("quantity", "scale"),
+    [
+        ("loss", plain()),
+        ("alignment", fraction()),
+        ("subspace_alignment", fraction()),
+        ("label_probability", fraction()),
+        ("curvature_influence", LOG),
+        ("subspace_influence", LOG),
+        ("gradient_norm", LOG),
+    ],
+)
+def test_a_quantity_is_averaged_on_its_own_scale_whatever_the_name_of_the_group(
+    quantity: str, scale: Scale, group: str
+):
+    values = np.array([0.2, 0.7])
+    assert scale_of(f"{quantity}_{group}").to(values).tolist() == scale.to(values).tolist()
 
 
 @pytest.mark.parametrize("factor", [0.1, 0.3, 0.5])

@@ -142,11 +142,11 @@ def informative_strengths(seeds: Seeds) -> dict[str, list[float]]:
 def scale_of(seeds: Seeds, kind: Kind, value: str) -> Callable[[str], Scale]:
     """The scale on which a column of `value` is averaged over seeds: of accuracies, but not of differences, log-odds.
 
-    The number of examples is the smallest of all evaluations.
+    The number of examples is the smallest of all evaluations. No group's name begins with minus_.
     """
     tables = (getattr(records, kind)["baseline"] for records in seeds.values())
     accuracy = fraction(int(min(table["examples"].min() for table in tables)))
-    return lambda column: accuracy if value == "accuracy" and "_minus_" not in column else plain()
+    return lambda column: accuracy if value == "accuracy" and not column.startswith("baseline_minus_") else plain()
 
 
 def robustness_metrics(seeds: Seeds) -> dict[str, Any]:

@@ -101,9 +101,9 @@ def series_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
 
 def scale_of(column: str) -> Scale:
     """The scale on which a measurement is averaged over seeds, by the name that it has in the records."""
-    if "alignment" in column or column.startswith("label_probability"):
+    if column.startswith(("alignment_", "subspace_alignment_", "label_probability_")):
         return fraction()
-    if "influence" in column or column.startswith("gradient_norm"):
+    if column.startswith(("curvature_influence_", "subspace_influence_", "gradient_norm_")):
         return LOG
     return plain()
 
