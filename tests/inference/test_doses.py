@@ -93,6 +93,19 @@ def test_without_further_factors_there_is_the_exit_branch_and_no_response_and_no
     assert "dose" not in {row["figure"] for row in judge(Params(), seeds)}
 
 
+def test_two_factors_have_gains_and_a_table_but_no_claim():
+    """A rank correlation of two points is 1 or -1 by chance: no seeds could decide it, and Holm would count it."""
+    seeds = {seed: dosed({0.5: 0.6}, scale=1 + seed) for seed in range(3)}
+    found = dose_metrics(seeds)
+    assert list(found["gains"]) == list(found["rank_correlation"]) == ["0.25", "0.5"]
+    assert all(np.isnan(of_group["mean"]) for of_group in found["response"].values())
+    assert dose_tables(seeds)["dose"].index.tolist() == [0.25, 0.5]
+    assert "dose" not in {row["figure"] for row in judge(Params(), seeds)}
+    three = {seed: dosed({0.5: 0.6, 0.9: 0.1}, scale=1 + seed) for seed in range(3)}
+    assert all(of_group["mean"] == pytest.approx(1) for of_group in dose_metrics(three)["response"].values())
+    assert "dose" in {row["figure"] for row in judge(Params(), three)}
+
+
 def test_the_table_has_a_row_a_factor():
     table = dose_tables({seed: dosed(scale=1 + seed) for seed in range(2)})["dose"]
     assert table.index.tolist() == [0.1, 0.25, 0.5, 0.9]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from edgewise.data.files import Array
 from edgewise.data.groups import GROUPS
-from edgewise.inference.doses import both_sides_predicted, factors, has_doses, has_predicted_doses, response
+from edgewise.inference.doses import both_sides_predicted, factors, has_predicted_doses, has_response, response
 from edgewise.inference.gains import HELD, PREDICTORS, Held, Part, gains, predictor
 from edgewise.inference.generalisation import advantages, attacked, dominance, informative_strengths
 from edgewise.inference.intervals import BETWEEN_FRACTIONS, Estimate, correlation, estimate, plain, spearman
@@ -516,7 +516,7 @@ CLAIMS = [
             " training time",
             responding(group),
             applies=with_prototypes,
-            needs=has_doses,
+            needs=has_response,
         )
         for group in GROUPS
     ),

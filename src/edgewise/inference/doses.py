@@ -31,6 +31,11 @@ def has_doses(seeds: Seeds) -> bool:
     return all(records.doses for records in seeds.values())
 
 
+def has_response(seeds: Seeds) -> bool:
+    """Whether there are three factors: of two the rank correlation is 1 or -1, and tells nothing."""
+    return all(len(factors(records)) >= 3 for records in seeds.values())
+
+
 def has_predicted_doses(seeds: Seeds) -> bool:
     """Whether edge flow predicted the baseline and the run of every factor, in every seed."""
     away = [table for records in seeds.values() for table in records.edge_flow_away.values()]
@@ -74,7 +79,8 @@ def dose_metrics(seeds: Seeds) -> dict[str, Any]:
 
     * gains: by factor, of every group the settled gain measured and, where there is a model, predicted;
     * rank_correlation: of predicted and measured gains over groups and strata, within a seed, by factor;
-    * response: of every group the rank correlation of the size of its gain with the distance of the factor from 1.
+    * response: of every group the rank correlation of the size of its gain with the distance of the factor from 1;
+      nan without three factors.
     """
     records, predicted = list(seeds.values()), has_predicted_doses(seeds)
     names = records[0].tracked
