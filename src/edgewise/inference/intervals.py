@@ -134,16 +134,8 @@ def estimate(values: Sequence[float] | Array, scale: Scale | None = None) -> Est
     count = len(known)
     if not count:
         return Estimate(float("nan"), float("nan"), 0, scale)
-    on_scale = scale.to(known)
-    center = float(on_scale.mean())
-    if count < 2:
-        return Estimate(center, float("nan"), count, scale)
-    if np.ptp(known) > 1e-12 * np.abs(known).max():
-        return Estimate(center, float(_standard_error(on_scale)), count, scale)
-    # All seeds agree: nothing is known of the spread, but that on a grid it is less than the spacing.
-    inwards = known[0] - np.copysign(scale.grid, center)
-    spacing = abs(center - float(scale.to(inwards))) if scale.grid else 0.0
-    return Estimate(center, float(spacing / np.sqrt(12 * count)), count, scale)
+    center, error = _center_and_error(known, scale)
+    return Estimate(float(center), float(error), count, scale)
 
 
 def mean_over_seeds(values: Array, scale: Scale | None = None) -> tuple[Array, Array, Array]:
@@ -152,10 +144,8 @@ def mean_over_seeds(values: Array, scale: Scale | None = None) -> tuple[Array, A
     With one seed the interval is nan, not zero.
     """
     scale = scale or plain()
-    on_scale = scale.to(np.asarray(values, dtype=float))
-    count, center = len(on_scale), on_scale.mean(axis=0)
-    error = _standard_error(on_scale) if count > 1 else np.full_like(center, np.nan)
-    half = _quantile(CONFIDENCE, count) * error
+    center, error = _center_and_error(np.asarray(values, dtype=float), scale)
+    half = _quantile(CONFIDENCE, len(values)) * error
     mean, low, high = (scale.back(end) for end in (center, center - half, center + half))
     return mean, low, high
 
@@ -165,10 +155,20 @@ def _quantile(confidence: float, count: int) -> float:
     return float(special.stdtrit(count - 1, (1 + confidence) / 2)) if count > 1 else float("nan")
 
 
-def _standard_error(values: Array) -> Array:
-    """Of the mean over the first axis."""
-    error: Array = values.std(axis=0, ddof=1) / np.sqrt(len(values))
-    return error
+def _center_and_error(values: Array, scale: Scale) -> tuple[Array, Array]:
+    """Mean over the first axis, and its standard error, nan with one seed; both on the scale, of the remaining shape.
+
+    Where all seeds agree nothing is known of the spread, but that on a grid it is less than the spacing.
+    """
+    on_scale, count = scale.to(values), len(values)
+    center = np.asarray(on_scale.mean(axis=0))
+    if count < 2:
+        return center, np.full_like(center, np.nan)
+    error = np.asarray(on_scale.std(axis=0, ddof=1) / np.sqrt(count))
+    agree = np.ptp(values, axis=0) <= 1e-12 * np.abs(values).max(axis=0)
+    inwards = values[0][agree] - np.copysign(scale.grid, center[agree])
+    error[agree] = np.abs(center[agree] - scale.to(inwards)) / np.sqrt(12 * count) if scale.grid else 0.0
+    return center, error
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
