@@ -249,6 +249,7 @@ def test_group_metrics_count_images_and_say_what_groups_share(digits: Dataset):
     metrics = group_metrics(seeds, prototypes, data)
     for group in GROUPS:
         assert (metrics["groups"][group]["trained"], metrics["groups"][group]["held_out"]) == (10, 10)
+        assert metrics["groups"][group]["trained_by_seed"] == {"0": 10, "1": 10}
         assert metrics["groups"][group]["median_centroid_distance"] == dict.fromkeys(("0", "1"), GROUP_DISTANCE[group])
     assert {name: row["examples"] for name, row in metrics["strata"].items()} == dict.fromkeys(STRATA, 25)
     assert metrics["shared_trained_images"]["inlier & boundary"] == {"seeds": {"0": 2, "1": 4}, "range": [2, 4]}
@@ -258,6 +259,28 @@ def test_group_metrics_count_images_and_say_what_groups_share(digits: Dataset):
     )
     disjoint = {seed: replace(records(), shared=dict.fromkeys(SHARED, 0)) for seed in (0, 1)}
     assert shared_in_words(group_metrics(disjoint, prototypes, data)) == ""
+
+
+def test_sizes_in_words_are_those_of_all_seeds():
+    """Of groups of a file every seed draws its own images."""
+
+    def in_words(rare: list[int], common: list[int]) -> str:
+        by_seed = {"rare": rare, "very_common": common}
+        sizes = {name: {"trained": n[0], "trained_by_seed": dict(enumerate(n))} for name, n in by_seed.items()}
+        shares = {"rare & very_common": {"range": [2, 3]}}
+        return shared_in_words({"groups": sizes, "shared_trained_images": shares})
+
+    share = "these share: rare and very-common 2 to 3."
+    assert in_words([15, 12], [150, 150]) == (
+        f"Of the trained images of the groups (rare 12 to 15, very-common 150), {share}"
+    )
+    assert in_words([15, 12], [15, 12]) == (
+        f"Of the trained images of the groups (rare 12 to 15, very-common 12 to 15), {share}"
+    )
+    assert in_words([15, 15], [15, 14]) == (
+        f"Of the trained images of the groups (rare 15, very-common 14 to 15), {share}"
+    )
+    assert in_words([15, 15], [15, 15]) == f"Of 15 trained images a group, {share}"
 
 
 def test_the_headline_is_a_few_numbers_and_those_of_the_other_metrics():

@@ -93,7 +93,10 @@ def kink_ratios(records: SeedRecords) -> pd.DataFrame:
 def group_metrics(
     seeds: Seeds, prototypes: Mapping[int, Prototypes], data: Mapping[int, GroupedData]
 ) -> dict[str, Any]:
-    """How large groups and strata are, how far from the centroids, and what they share (metrics/groups.json)."""
+    """How large groups and strata are, how far from the centroids, and what they share (metrics/groups.json).
+
+    Sizes that are not by seed are of the first.
+    """
     first = next(iter(seeds))
     strata = seeds[first].strata
     distances = {
@@ -107,6 +110,7 @@ def group_metrics(
         "groups": {
             group: {
                 "trained": int(data[first].train.members[group].sum()),
+                "trained_by_seed": {str(seed): int(one.train.members[group].sum()) for seed, one in data.items()},
                 "held_out": int(data[first].heldout.members[group].sum()),
                 "median_centroid_distance": distances[group],
             }
@@ -137,24 +141,28 @@ def shared_in_words(groups: Mapping[str, Any]) -> str:
 
     Of groups of one size it is said only where some share images.
     """
-    trained = {name: of_group["trained"] for name, of_group in groups["groups"].items()}
+    sizes = {name: list(of_group["trained_by_seed"].values()) for name, of_group in groups["groups"].items()}
     by_range: dict[tuple[int, int], list[str]] = {}
     for pair, counts in groups["shared_trained_images"].items():
         fewest, most = counts["range"]
         if most:
             by_range.setdefault((fewest, most), []).append(pair.replace(" & ", " and ").replace("_", "-"))
-    parts = [
-        f"{', '.join(pairs)} {fewest if fewest == most else f'{fewest} to {most}'}"
-        for (fewest, most), pairs in by_range.items()
-    ]
+    parts = [f"{', '.join(pairs)} {_range_in_words(counts)}" for counts, pairs in by_range.items()]
     sharing = sum(len(pairs) for pairs in by_range.values())
     if sharing > PAIRS_NAMED:
         parts = [f"{sharing} of {len(groups['shared_trained_images'])} pairs, see metrics/groups.json"]
     shared = f"these share: {'; '.join(parts)}." if parts else "none are shared."
-    if len(set(trained.values())) == 1:
-        return f"Of {next(iter(trained.values()))} trained images a group, {shared}" if parts else ""
-    sizes = ", ".join(f"{name.replace('_', '-')} {size}" for name, size in trained.items())
-    return f"Of the trained images of the groups ({sizes}), {shared}"
+    different = {size for of_group in sizes.values() for size in of_group}
+    if len(different) == 1:
+        return f"Of {different.pop()} trained images a group, {shared}" if parts else ""
+    in_words = ", ".join(f"{name.replace('_', '-')} {_range_in_words(counts)}" for name, counts in sizes.items())
+    return f"Of the trained images of the groups ({in_words}), {shared}"
+
+
+def _range_in_words(counts: Sequence[int]) -> str:
+    """Counts, one a seed, as their range."""
+    fewest, most = min(counts), max(counts)
+    return f"{fewest}" if fewest == most else f"{fewest} to {most}"
 
 
 @dataclass(frozen=True)
