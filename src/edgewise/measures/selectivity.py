@@ -1,4 +1,4 @@
-"""Which groups gain from the edge, and what marks them out: alignment, influence, and the difference of branches."""
+"""What marks out the groups that gain from the edge: alignment, influence, coupling, and their chance values."""
 
 from collections.abc import Mapping
 from statistics import NormalDist
