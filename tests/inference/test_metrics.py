@@ -307,6 +307,16 @@ def test_the_headline_is_a_few_numbers_and_those_of_the_other_metrics():
     assert json.loads(json.dumps(found)) == found
 
 
+def test_only_the_names_of_the_papers_groups_are_shortened_in_the_headline():
+    seeds = {seed: records(1.0 + seed, jitter=0.01 * seed) for seed in range(2)}
+    selectivity = selectivity_metrics(seeds)
+    mean = {"rare": 1.0, "rare_outlier": 2.0, "input_outlier": 3.0}
+    groups = {name: {"delta_loss_equal_time": {"mean": value}} for name, value in mean.items()}
+    metrics = {"edge": edge_metrics(seeds), "selectivity": {**selectivity, "groups": groups}, "claims": {"claims": []}}
+    found = {name: value for name, value in headline(metrics).items() if name.startswith("gain_")}
+    assert found == {"gain_rare": 1.0, "gain_rare_outlier": 2.0, "gain_input": 3.0}
+
+
 def test_the_headline_is_printed_on_one_line_of_120_columns():
     """As `dvc metrics show` prints it, with numbers as long as five digits can be."""
     seeds = {seed: records(1.0 + seed, jitter=0.01 * seed) for seed in range(2)}

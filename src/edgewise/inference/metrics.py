@@ -15,7 +15,7 @@ from scipy import stats
 
 from edgewise.data.displacement import DIRECTIONS
 from edgewise.data.files import Array
-from edgewise.data.groups import GroupedData, Prototypes
+from edgewise.data.groups import GROUPS, GroupedData, Prototypes
 from edgewise.inference.gains import HELD, PREDICTORS, Held, Part, When, compared, gains, predictor
 from edgewise.inference.intervals import (
     BETWEEN_FRACTIONS,
@@ -298,11 +298,12 @@ def headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
     verdicts = [claim["verdict_holm"] for claim in metrics["claims"]["claims"]]
     selectivity = metrics["selectivity"]
     selector = selectivity["selector"]["exit"][PREDICTORS[0]]["groups_and_strata"]["equal_time"]
+    short = {group: group.removesuffix("_outlier") for group in GROUPS}
     return {
         "t_star": metrics["edge"]["summary"]["t_star"]["mean"],
         **{
-            f"gain_{group.removesuffix('_outlier')}": selectivity["groups"][group]["delta_loss_equal_time"]["mean"]
-            for group in selectivity["groups"]
+            f"gain_{short.get(group, group)}": of_group["delta_loss_equal_time"]["mean"]
+            for group, of_group in selectivity["groups"].items()
         },
         "selector": round(selector["spearman"], 3),
         "claims_hold": verdicts.count("holds"),
