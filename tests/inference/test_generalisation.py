@@ -247,6 +247,20 @@ def test_the_name_of_a_group_does_not_change_how_its_accuracy_is_averaged(seeds)
             assert found[f"{column}_{name}{end}"].tolist() == expected[f"{column}_inlier{end}"].tolist()
 
 
+def test_accuracies_on_which_seeds_agree_are_known_to_within_one_of_the_examples():
+    """Of all ten the branches have every one right, in both seeds."""
+    all_right = {}
+    for seed, one in {0: evaluated(100, 0.1), 1: evaluated(200, 0.3)}.items():
+        tables = {branch: rows.assign(accuracy=1.0) for branch, rows in one.robustness.items()}
+        all_right[seed] = replace(one, robustness=tables)
+    found = robustness_metrics(all_right)["accuracy"]["test"]["8"]["late"]
+    for branch in ("baseline", "exit"):
+        assert 0 < found[branch]["low"] < found[branch]["mean"] == found[branch]["high"] == 1
+    half = 12.7062 * 0.1 / np.sqrt(12 * 2)  # t(0.975, 1), and the spacing of tenths as a spread
+    difference = found["baseline_minus_exit"]
+    assert (difference["low"], difference["mean"], difference["high"]) == pytest.approx((-half, 0, half), rel=1e-4)
+
+
 def test_one_seed_has_no_interval():
     table = summarise({4: evaluated(50, 0.1)}, "robustness", "accuracy")["late"]
     assert table is not None

@@ -142,11 +142,13 @@ def informative_strengths(seeds: Seeds) -> dict[str, list[float]]:
 def scale_of(seeds: Seeds, kind: Kind, value: str) -> Callable[[str], Scale]:
     """The scale on which a column of `value` is averaged over seeds: of accuracies, but not of differences, log-odds.
 
-    The number of examples is the smallest of all evaluations. No group's name begins with minus_.
+    Both have the grid of the smallest number of examples of all evaluations. No group's name begins with minus_.
     """
     tables = (getattr(records, kind)["baseline"] for records in seeds.values())
     accuracy = fraction(int(min(table["examples"].min() for table in tables)))
-    return lambda column: accuracy if value == "accuracy" and not column.startswith("baseline_minus_") else plain()
+    if value != "accuracy":
+        return lambda column: plain()
+    return lambda column: plain(grid=accuracy.grid) if column.startswith("baseline_minus_") else accuracy
 
 
 def robustness_metrics(seeds: Seeds) -> dict[str, Any]:
