@@ -12,7 +12,7 @@ import pandas as pd
 from edgewise.data.files import Array
 from edgewise.data.groups import GROUPS
 from edgewise.inference.doses import both_sides_predicted, factors, has_predicted_doses, has_response, response
-from edgewise.inference.gains import HELD, PREDICTORS, Held, Part, gains, predictor
+from edgewise.inference.gains import COUPLINGS, HELD, PREDICTORS, Held, Part, gains, predictor
 from edgewise.inference.generalisation import advantages, attacked, dominance, informative_strengths
 from edgewise.inference.intervals import BETWEEN_FRACTIONS, Estimate, correlation, estimate, plain, spearman
 from edgewise.inference.metrics import Score, advantage_over, late
@@ -213,9 +213,6 @@ RIVALS_OF_EDGE_FLOW = {
     STANDING_STILL: "that loss alone does",
     **{name: f"{name.replace('_', ' ')} before onset does" for name in PREDICTORS[:3]},
 }
-
-#: How the gradient of the sharpness is taken, in words.
-COUPLINGS = {"coupling": "by derivative", "coupling_over_step": "over a step's length"}
 
 
 def at_least(points: int, groups_alone: bool = True) -> Callable[[Seeds], bool]:

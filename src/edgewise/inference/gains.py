@@ -26,6 +26,9 @@ Part = Literal["settled", "transient"]
 #: What may tell who gains: curvature influence is the paper's claim, the others are its rivals.
 PREDICTORS = ("curvature_influence", "gradient_norm", "loss", "centroid_distance")
 
+#: The couplings of a group to the sharpness, and how the gradient of the sharpness is taken, in words.
+COUPLINGS = {"coupling": "by derivative", "coupling_over_step": "over a step's length"}
+
 #: The part of its later mean from which on the amplitude of the oscillation counts as grown.
 GROWN = 0.8
 
@@ -86,7 +89,7 @@ def gains(
 def predictor(
     records: SeedRecords, name: str, branch: str, names: Sequence[str] | None = None, when: When = "before_onset"
 ) -> Array:
-    """A predictor of `PREDICTORS` of groups or strata; without names, of all groups."""
+    """A predictor of `PREDICTORS` or `COUPLINGS`, of groups or strata; without names, of all groups."""
     names = records.groups if names is None else names
     if name == "centroid_distance":
         return np.array([records.median_distance[each] for each in names])

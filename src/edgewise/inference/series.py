@@ -7,7 +7,17 @@ import numpy as np
 import pandas as pd
 
 from edgewise.data.displacement import DIRECTIONS
-from edgewise.inference.gains import HELD, PREDICTORS, Held, compared, delta_loss, gains, predictor, transient
+from edgewise.inference.gains import (
+    COUPLINGS,
+    HELD,
+    PREDICTORS,
+    Held,
+    compared,
+    delta_loss,
+    gains,
+    predictor,
+    transient,
+)
 from edgewise.inference.generalisation import dominance, informative_strengths
 from edgewise.inference.intervals import LOG, Scale, fraction, plain
 from edgewise.inference.metrics import kink_ratios
@@ -28,9 +38,6 @@ TAIL = 0.1
 
 #: What the names of the tables over training time end with.
 EQUAL_TIME = "_equal_time"
-
-#: Coupling of a group to the sharpness: from its derivative, and over the length of half a step.
-COUPLINGS = ("coupling", "coupling_over_step")
 
 
 def series_tables(seeds: Seeds) -> dict[str, pd.DataFrame]:
