@@ -76,7 +76,7 @@ def test_every_claim_about_a_gain_says_what_is_held_equal_and_has_a_transient(cl
         assert "at equal training time" in claim.statement
         return
     assert (claim.statistic.transient is not None) == about_gains
-    of_branches = ("edge branch", "advantage", "off the edge", "the edge is no advantage")
+    of_branches = ("edge branch", "advantage", "off the edge", "the edge makes no difference")
     compared = about_gains or any(word in claim.statement for word in of_branches)
     assert ("at equal step" in claim.statement or "at equal training time" in claim.statement) == compared
     if about_gains:
@@ -308,7 +308,7 @@ def test_accuracy_under_attack_is_claimed_as_the_paper_has_it_at_its_two_displac
     for held in ("step", "training time"):
         for word, claimed in (("more", more), ("less", less)):
             assert (f"the edge branch is {word} accurate under attack, at equal {held}" in statements) == claimed
-        about_nothing = "on far displaced test inputs the edge is no advantage, within ±1 % of their loss at onset"
+        about_nothing = "on far displaced test inputs the edge makes no difference, within ±1 % of their loss at onset"
         assert (f"{about_nothing}, at equal {held}" in statements) == more
         smaller = "the edge branch has the smaller loss on far displaced test inputs"
         assert (f"{smaller}, at equal {held}" in statements) == less
@@ -334,7 +334,7 @@ def test_unseen_data_are_compared_at_equal_training_time_too_of_which_the_paper_
         assert (bool(by_step["paper"]), over_time["paper"]) == (True, "")
         apart = 0.1 if by_step["figure"] == "9" else 0.5
         # The loss of displaced test data at onset is 0.2.
-        at_onset = 0.2 * (1 + max(ALPHAS)) if "is no advantage" in beginning else 1
+        at_onset = 0.2 * (1 + max(ALPHAS)) if "makes no difference" in beginning else 1
         assert over_time["statistic"] - by_step["statistic"] == pytest.approx(apart / at_onset)
 
 

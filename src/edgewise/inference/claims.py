@@ -395,7 +395,7 @@ CLAIMS = [
     *(
         Claim(
             "10",
-            f"on far displaced test inputs the edge is no advantage, within ±{100 * MARGIN:g} % of their loss at"
+            f"on far displaced test inputs the edge makes no difference, within ±{100 * MARGIN:g} % of their loss at"
             f" onset, at equal {IN_WORDS[held]}",
             relative_advantage_far_out(held),
             paper="" if held == "time" else "about 0",
