@@ -38,6 +38,9 @@ STAGES = {
     },
 }
 EACH = "#!/bin/sh\ncat first.txt > each-$1.txt\n"
+#: How a stage begins that waits until the other is there, or that fails if it is.
+MEET = "#!/bin/sh\ntouch here-$1\nfor i in $(seq 200); do [ -e here-$((1 - $1)) ] && break; sleep 0.1; done\n"
+ALONE = "#!/bin/sh\nmkdir here || exit 1\nsleep 1\nrmdir here\n"
 
 
 @pytest.fixture
@@ -105,8 +108,7 @@ def test_a_failed_stage_stops_what_needs_it_and_nothing_else(pipeline, capsys):
 
 
 def test_stages_that_can_run_side_by_side_do_and_no_more_of_them_than_jobs(pipeline):
-    meet = "#!/bin/sh\ntouch here-$1\nfor i in $(seq 200); do [ -e here-$((1 - $1)) ] && break; sleep 0.1; done\n"
-    write_each(pipeline, f"{meet}ls here-* | wc -l > each-$1.txt\n")
+    write_each(pipeline, f"{MEET}ls here-* | wc -l > each-$1.txt\n")
     reproduce(2, None, 1)
     assert (pipeline / "last.txt").read_text().split() == ["2", "2"]
 
@@ -117,10 +119,30 @@ def test_each_computing_stage_has_a_gpu_of_its_own(pipeline, monkeypatch):
     (pipeline / "params.yaml").write_text(yaml.safe_dump({**params, "compute": {"device": "cuda"}}))
     monkeypatch.setattr(engine, "gpu_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-7")
-    meet = "#!/bin/sh\ntouch here-$1\nfor i in $(seq 200); do [ -e here-$((1 - $1)) ] && break; sleep 0.1; done\n"
-    write_each(pipeline, f"{meet}echo $CUDA_VISIBLE_DEVICES > each-$1.txt\n")
+    write_each(pipeline, f"{MEET}echo $CUDA_VISIBLE_DEVICES > each-$1.txt\n")
     reproduce(4, None, 1)
     assert sorted((pipeline / "last.txt").read_text().split()) == ["4", "GPU-7"]
+
+
+def test_a_stage_with_ranks_has_all_gpus_and_no_other_computes_beside_it(pipeline, monkeypatch):
+    params = yaml.safe_load((pipeline / "params.yaml").read_text())
+    (pipeline / "params.yaml").write_text(yaml.safe_dump({**params, "compute": {"device": "cuda", "ranks": 2}}))
+    monkeypatch.setattr(engine, "gpu_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-7")
+    write_each(pipeline, f"{ALONE}echo $CUDA_VISIBLE_DEVICES > each-$1.txt\n")
+    reproduce(4, None, 1)
+    assert (pipeline / "last.txt").read_text().split() == ["4,GPU-7", "4,GPU-7"]
+
+
+@pytest.mark.parametrize(("ranks", "how"), [(1, MEET), (2, ALONE)])
+def test_by_default_stages_have_their_share_of_the_cores(pipeline, monkeypatch, ranks, how):
+    params = yaml.safe_load((pipeline / "params.yaml").read_text())
+    compute = {"device": "cpu", "threads": 2, "ranks": ranks}
+    (pipeline / "params.yaml").write_text(yaml.safe_dump({**params, "compute": compute}))
+    monkeypatch.setattr(engine, "CPU_COUNT", 4)
+    write_each(pipeline, f"{how}ls -d here* | wc -l > each-$1.txt\n")
+    reproduce(None, None, 1)
+    assert (pipeline / "last.txt").read_text().split() == ["2" if how is MEET else "0"] * 2
 
 
 def test_on_a_cluster_at_an_address(pipeline):

@@ -304,27 +304,30 @@ def _cluster(
     """A client of the cluster at an address, or of one in this process, and the names for CUDA of the latter's GPUs.
 
     Workers do no more than start stages and wait for them. There is one for each GPU, named by its number, and where
-    there is no GPU, one.
+    there is no GPU, one. Ranks have a GPU each: a stage with ranks has them all, and no other computes beside it.
     """
     if scheduler is not None:
         with connected(scheduler) as client:
             yield client, []
         return
     gpus = gpu_count() if plan.computing and plan.compute.device != "cpu" else 0
-    total = jobs or max(1, CPU_COUNT // plan.compute.threads, gpus * jobs_per_gpu)
+    named, a_gpu = _gpu_names(gpus), jobs_per_gpu
+    if plan.compute.ranks > 1:
+        named, gpus, a_gpu = [], min(gpus, 1), 1
+    total = jobs or max(1, CPU_COUNT // (plan.compute.threads * plan.compute.ranks), gpus * a_gpu)
     workers = min(max(1, gpus), total)
     with (
         LocalCluster(
             n_workers=workers,
             threads_per_worker=-(-total // workers),
             processes=False,
-            resources={"GPU": jobs_per_gpu} if gpus else {},
+            resources={"GPU": a_gpu} if gpus else {},
             dashboard_address="localhost:0",
             silence_logs=logging.CRITICAL,  # a stage that fails says why itself
         ) as cluster,
         Client(cluster) as client,
     ):
-        yield client, _gpu_names(gpus)
+        yield client, named
 
 
 def gpu_count() -> int:
