@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from common import checkpoints_folder, journal_folder, records_folder, stage
 from edgewise.data.files import write_rows
 from edgewise.dynamics.loop import run
+from edgewise.errors import DivergenceError, ParameterError
 from edgewise.network.ranks import leads, run_in_ranks
 from edgewise.params import Params
 from edgewise.states.branches import Leg, kept_steps, legs, length, measured_steps, shared_steps
@@ -24,7 +25,13 @@ def main(params: Params, seed: int, branch: str) -> None:
     experiment = Experiment(params, seed)
     options = {name: getattr(params.branch, name) for name in OPTIONS[branch]}
     parts, last = legs(branch, params.branch), length(branch, params.branch)
-    journal = from_onset(experiment, "branch", branch, parts, kept_steps(branch, params.branch, last), options)
+    try:
+        journal = from_onset(experiment, "branch", branch, parts, kept_steps(branch, params.branch, last), options)
+    except DivergenceError as error:
+        if branch != "flow":
+            raise
+        allowed = f"must be larger, or `branches` without flow: {error}"
+        raise ParameterError("branch.flow_tolerance", params.branch.flow_tolerance, allowed) from error
     equal_step, equal_time = measured_steps(branch, params.branch)
     steps = {"equal_step": equal_step, "equal_time": equal_time}
     onset = int(journal.rows[0]["step"])

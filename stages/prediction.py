@@ -1,8 +1,8 @@
 """Predict who gains: a model of the edge, started before the edge or from the pair of iterates at onset."""
 
 import math
+import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import islice
 
 from torch import Tensor
@@ -27,8 +27,10 @@ def main(params: Params, seed: int, model: str) -> None:
     rows: list[Row] = [{"step": steps[-1], "time": 0.0}]
     # Where the optimiser has no such model, or the model diverges, there is no prediction: what was measured stands.
     if model != "edge_flow" or has_model(experiment.optimizer):
-        with suppress(DivergenceError):
+        try:
             rows = list(predicted(experiment, model, steps))
+        except DivergenceError as error:
+            print(f"{model}: no prediction ({error})", file=sys.stderr)
     if leads():
         write_rows(records_folder(seed, model) / "prediction.csv", rows)
 

@@ -9,7 +9,7 @@ from edgewise.data.files import Row, write_rows
 from edgewise.dynamics.eigen import EigenTracker
 from edgewise.dynamics.loop import Step
 from edgewise.dynamics.loop import run as train
-from edgewise.errors import EdgewiseError, ParameterError
+from edgewise.errors import DivergenceError, NoEigenpairsError, ParameterError
 from edgewise.params import Params
 from edgewise.states.flow import FlowPath, GradientFlow
 from edgewise.states.optimizers import Optimizer, State, build_optimizer
@@ -53,8 +53,8 @@ def main(params: Params, seed: int, run: str) -> None:
             journal.memory["subspace"] = pairs.subspace
             row["sharpness"] = pairs.values[0].item()
             if path:
-                row["flow_distance"] = (theta - path.at(step.state.time)).norm().item()
-                row["flow_travelled"] = path.travelled(step.state.time)
+                there, row["flow_travelled"] = path.at(step.state.time)
+                row["flow_distance"] = (theta - there).norm().item()
         return row
 
     last = max(due)
@@ -70,10 +70,11 @@ def main(params: Params, seed: int, run: str) -> None:
             label=run,
             total=last,
         )
-    except EdgewiseError as error:
-        raise ParameterError(
-            "sweep.step_sizes", optimizer.lr, f"{run} fails, a smaller one may not ({error})"
-        ) from error
+    except (DivergenceError, NoEigenpairsError) as error:
+        if path is None:
+            raise ParameterError("sweep.time", sweep.time, str(error)) from error
+        said = f"{run} fails, a smaller one may not ({error})"
+        raise ParameterError("sweep.step_sizes", optimizer.lr, said) from error
     write_rows(records_folder(seed, f"sweep-{run}") / "steps.csv", journal.rows)
     if not path:
         journal.publish(checkpoints_folder(seed, "sweep-flow"), Manifest({"kept": sorted(due)}, legs=()))

@@ -62,6 +62,10 @@ class DivergenceError(EdgewiseError):
     """The loss is no longer finite."""
 
 
+class NoEigenpairsError(EdgewiseError):
+    """The eigenpairs of an operator cannot be found to the residual asked for."""
+
+
 def in_plain_words(error: EdgewiseError | OSError) -> str:
     """One line that says what was wrong.
 

@@ -126,7 +126,9 @@ def test_gradient_descent_is_unstable_exactly_above_two_over_lr():
 
 def test_divergence_is_an_error_that_names_the_step_size(tmp_path):
     objective, x, _ = regression()
-    with pytest.raises(DivergenceError, match=r"^optimizer\.lr: was 50; must be smaller: diverged at step \d+$"):
+    with pytest.raises(
+        DivergenceError, match=r"^optimizer\.lr: must be smaller: with a step size of 50 it diverged at step \d+$"
+    ):
         run(
             objective,
             GradientDescent(50.0),

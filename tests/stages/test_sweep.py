@@ -10,8 +10,9 @@ from small import SEED, Killed, evaluations, onset_of, records_of, up_to_base
 
 import runs
 import sweep
-from edgewise.errors import EdgewiseError
+from edgewise.errors import DivergenceError, EdgewiseError
 from edgewise.params import Params, parse_params
+from edgewise.states.flow import GradientFlow
 
 TIME, MEASUREMENTS, LR = 11.2, 14, 0.08
 
@@ -89,6 +90,18 @@ def test_a_step_size_that_diverges_is_named(finished, monkeypatch):
     params = parse_params(configuration(step_sizes=[0.04, 2]))
     with pytest.raises(EdgewiseError, match=r"^sweep\.step_sizes: was 2; gd-2 fails, a smaller one may not \(.*\)$"):
         sweep.main(params, seed=SEED, run="gd-2")
+
+
+def test_a_flow_that_cannot_be_followed_is_no_fault_of_the_step_sizes(finished, monkeypatch):
+    folder, params = finished
+    monkeypatch.chdir(folder)
+
+    def runs_away(self, state, gradient):
+        raise DivergenceError("gradient flow cannot be followed beyond step 3 to within 0.001")
+
+    monkeypatch.setattr(GradientFlow, "step", runs_away)
+    with pytest.raises(EdgewiseError, match=rf"^sweep\.time: was {TIME}; gradient flow cannot be followed"):
+        sweep.main(params, seed=SEED, run="flow")
 
 
 def test_the_stage_runs_keeps_what_the_sweep_declares_and_removes_the_rest(finished, monkeypatch, tmp_path):

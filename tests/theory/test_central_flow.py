@@ -8,6 +8,7 @@ import torch
 from scipy.optimize import nnls
 from toys import DRIVE, LR, Losses, problem_of, walls
 
+from edgewise.errors import DivergenceError
 from edgewise.theory.central_flow import central_flow, complementary
 from edgewise.theory.cubic import Expansion
 
@@ -79,6 +80,14 @@ def test_along_the_axes_the_problem_is_that_of_least_squares_without_negative_nu
                 products[i, i, j, j] = slopes[:, i] @ slopes[:, j]
         expected, _ = nnls(slopes, -drive)
         np.testing.assert_allclose(complementary(slack, products), np.diag(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_a_divergence(number):
+    slack, products = np.diag([-1.0, -2.0]), np.einsum("ij,kl->ijkl", np.eye(2), np.eye(2))
+    products[0, 0, 0, 0] = number
+    with pytest.raises(DivergenceError, match="central flow: no oscillation"):
+        complementary(slack, products)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])

@@ -429,9 +429,19 @@ def test_a_prediction_is_of_the_optimizer_it_is_given(optimizer):
     assert [row["time"] for row in rows] == pytest.approx([(i + 0.5) * optimizer.time_per_step for i in range(4)])
 
 
-def test_there_is_one_record_without_losses_where_it_diverges_and_where_there_is_no_model():
+def test_there_is_one_record_without_losses_where_it_diverges_and_where_there_is_no_model(capsys):
     objective = Losses(lambda theta: theta**4)
     adam = build_optimizer(OptimizerParams(name="adam", lr=0.1))
-    for optimizer in (GradientDescent(0.1), adam):
+    for optimizer, said in ((GradientDescent(0.1), "exit: no prediction (optimizer.lr: was 0.1; "), (adam, "")):
         pair = walk(optimizer, objective, vector(30.0), 1)
-        assert predicted_records(objective, optimizer, pair, {}, 50, 2, "") == [{"step": 0, "time": 0.0}]
+        assert predicted_records(objective, optimizer, pair, {}, 50, 2, "exit") == [{"step": 0, "time": 0.0}]
+        assert capsys.readouterr().err.startswith(said)
+
+
+@pytest.mark.parametrize("substeps", [1, 2, 3])
+def test_nothing_is_left_of_an_oscillation_that_a_step_ends(substeps):
+    """Where the step size is 1 / sharpness, 1 - lr s is 0."""
+    start = Oscillation(vector(0.3, 0.2), vector(0.5, 0.0))
+    _, (at, row) = predicted(quadratic(np.diag([1 / LR, 1.0])), start, 1, substeps=substeps)
+    assert at.amplitude == pytest.approx(0, abs=1e-12)
+    assert row["loss"] == pytest.approx((0.5 * at.centre.square() @ vector(1 / LR, 1.0)).item())

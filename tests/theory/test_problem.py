@@ -10,6 +10,7 @@ from toys import LR, Losses, problem_of, walls
 
 from edgewise.dynamics.eigen import EigenTracker
 from edgewise.errors import DivergenceError
+from edgewise.network.objective import Objective
 from edgewise.states.optimizers import State
 from edgewise.theory.problem import PRODUCT, SHARPNESS_GRADIENT, Metered, flow_with
 
@@ -36,6 +37,17 @@ def test_what_is_asked_of_an_objective_is_counted_in_gradients():
     torch.testing.assert_close(metered.gradient(theta), metered.unmetered.gradient(theta))
     torch.testing.assert_close(metered.hessian(theta)(v), metered.unmetered.hessian(theta)(v))
     torch.testing.assert_close(metered.sharpness_gradient(theta, v)[1:], torch.tensor([1.0, 0.0], dtype=torch.float64))
+
+
+def test_what_is_not_counted_is_as_the_objective_has_it():
+    objective = Objective(torch.nn.Linear(2, 2), "mse", torch.ones(3, 2), torch.tensor([0, 1, 0]), chunk_size=2)
+    metered = Metered(objective)
+    theta = torch.zeros(objective.num_params)
+    assert len(metered) == 3
+    assert len(metered.subset(torch.tensor([0, 2]))) == 2
+    torch.testing.assert_close(metered.projections(theta, theta + 1), objective.projections(theta, theta + 1))
+    assert metered.loss_and_accuracy(theta) == objective.loss_and_accuracy(theta)
+    assert metered.gradients == 0
 
 
 def test_losses_are_means_over_all_and_over_groups():

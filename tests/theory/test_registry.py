@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 from toys import problem_of, walls
 
+from edgewise.errors import DivergenceError
 from edgewise.params import TheoryParams
 from edgewise.theory.edge_flow import edge_flow
 from edgewise.theory.registry import MODELS, predict
@@ -25,6 +26,14 @@ def test_every_model_begins_at_the_start_and_says_what_each_of_its_steps_cost(na
     costs = [row["gradients"] for _, row in found]
     assert sum(costs) == problem.objective.gradients
     assert all(cost > 0 for cost in costs)
+
+
+def test_a_model_that_goes_where_no_eigenpairs_are_found_has_diverged():
+    problem = problem_of(walls((1.0, 0.5)), [0.0, -0.1, 0.0], [0.1, 0.0, 0.0])
+    problem.objective.unmetered.hessian = lambda theta: lambda v: v * float("nan")
+    for name in ("gradient_flow", "cubic", "constrained", "central_flow"):
+        with pytest.raises(DivergenceError, match="is not finite"):
+            next(predict(name, problem))
 
 
 def test_edge_flow_is_as_it_is_by_itself():

@@ -1,1 +1,1 @@
-"""The training loop, the edge of stability and its onset, eigenpairs, and gradient flow."""
+"""The training loop, the edge of stability and its onset, and eigenpairs."""

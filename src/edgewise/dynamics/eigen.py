@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from edgewise.errors import EdgewiseError
+from edgewise.errors import NoEigenpairsError
 from edgewise.network.objective import Objective
 
 #: Ritz vectors that are kept beyond the wanted ones (guard vectors). If two eigenvalues cross between measurements, the
@@ -66,7 +66,7 @@ def top_eigenpairs(
 
     Raises
     ------
-    EdgewiseError
+    NoEigenpairsError
         If the residual is still above `tolerance` after `max_products` products, or a product is not finite.
 
     Examples
@@ -120,7 +120,7 @@ def top_eigenpairs(
     while True:
         here = projected[:used, :used]
         if not bool(here.isfinite().all()):
-            raise EdgewiseError(
+            raise NoEigenpairsError(
                 "a Hessian-vector product is not finite: use float64 (compute.dtype), or a smaller step size"
                 " (optimizer.lr)"
             )
@@ -134,7 +134,7 @@ def top_eigenpairs(
         if used >= carried and (bool((residuals <= tolerance).all()) or used == size):
             return Eigenpairs(values[:wanted], vectors, residuals, rotation[:carried] @ basis[:used], spent)
         if spent >= max_products:
-            raise EdgewiseError(
+            raise NoEigenpairsError(
                 f"tolerance (hessian.tolerance): was {tolerance:g}; after {spent} Hessian-vector products the relative"
                 f" residual is {residuals.max().item():.1e}: allow a larger one, or use float64 (compute.dtype)"
             )

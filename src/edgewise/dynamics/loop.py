@@ -11,7 +11,7 @@ from edgewise.data.files import Row
 from edgewise.dynamics.edge import RULE_COLUMN, Rule, first_crossing, measure_sharpness, rule_window, secant_sharpness
 from edgewise.dynamics.eigen import EigenTracker
 from edgewise.errors import DivergenceError, NotAtTheEdgeError
-from edgewise.network.objective import Objective
+from edgewise.network.objective import Objective, mean_losses
 from edgewise.states.optimizers import Optimizer, State
 from edgewise.states.trajectory import Journal
 
@@ -55,7 +55,9 @@ def train(objective: Objective, optimizer: Optimizer, state: State, groups: Mapp
         raise DivergenceError("model.init_scale: the loss is not finite before the first step; must be smaller")
     while True:
         if not (math.isfinite(here.loss) and math.isfinite(here.gradient.sum())):  # one that is not is in the sum
-            raise DivergenceError(f"optimizer.lr: was {optimizer.lr:g}; must be smaller: diverged at step {state.step}")
+            raise DivergenceError(
+                f"optimizer.lr: must be smaller: with a step size of {optimizer.lr:g} it diverged at step {state.step}"
+            )
         row: Row = {
             "step": state.step,
             "time": state.time,
@@ -64,9 +66,7 @@ def train(objective: Objective, optimizer: Optimizer, state: State, groups: Mapp
             "secant_sharpness": secant,
             "oscillation": oscillation,
         }
-        for name, members in groups.items():
-            row[f"loss_{name}"] = here.losses[members].double().mean().item()
-        yield Step(state, row, here.gradient)
+        yield Step(state, row | mean_losses(here.losses, groups), here.gradient)
 
         chosen = optimizer.batch(state.step, len(objective))
         batch = None if chosen is None else objective.subset(chosen)

@@ -4,7 +4,7 @@ L(theta) = (1/n) sum_i l_i(theta). The sums over examples are taken chunk by chu
 is bounded by the size of a chunk and not by n, and over the ranks, where the examples are shared (`network.ranks`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Literal
@@ -53,6 +53,15 @@ class Evaluation:
     def accuracy(self) -> float:
         """Fraction of the examples whose largest output is the label's."""
         return self.correct.double().mean().item()
+
+
+def mean_losses(losses: Tensor, groups: Mapping[str, Tensor]) -> dict[str, float]:
+    """The columns loss and loss_<group> of the examples' losses [n]; of a group by a mask or index of its examples."""
+    losses = losses.double()
+    return {
+        "loss": losses.mean().item(),
+        **{f"loss_{name}": losses[members].mean().item() for name, members in groups.items()},
+    }
 
 
 class Objective:

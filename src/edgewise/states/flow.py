@@ -4,7 +4,8 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import cached_property
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -73,8 +74,7 @@ class GradientFlow(Optimizer):
                 )
             except AssertionError as error:  # torchdiffeq's word for substeps that have no length, or no finite end
                 raise DivergenceError(
-                    f"branch.flow_tolerance: was {self.tolerance:g}; gradient flow cannot be followed beyond step"
-                    f" {state.step} to within that: must be larger, or `branches` without flow"
+                    f"gradient flow cannot be followed beyond step {state.step} to within {self.tolerance:g}"
                 ) from error
             return path[-1]
 
@@ -99,19 +99,25 @@ class FlowPath:
     flow: GradientFlow
     states: Sequence[State]
 
-    def at(self, time: float) -> Tensor:
-        """The parameters [P] at `time`: those kept, or followed from the last ones that were kept before it."""
-        reached = 1e-9 * self.flow.lr
-        before = self.states[bisect_right(self.states, time + reached, key=lambda state: state.time) - 1]
-        if time - before.time <= reached:
-            return before.theta
-        rest = replace(self.flow, lr=time - before.time)
-        return rest.step(before, rest.gradient(before.theta)).theta
+    def at(self, time: float) -> tuple[Tensor, float]:
+        """The parameters [P] at `time`, and the length of the way there, straight from each state kept to the next.
 
-    def travelled(self, time: float) -> float:
-        """The length of the way up to `time`, straight from each state kept to the next."""
-        on_the_way = [state.theta for state in self.states if state.time < time] + [self.at(time)]
-        return float(sum((there - here).norm().item() for here, there in pairwise(on_the_way)))
+        They are those kept, or followed from the last ones that were kept before.
+        """
+        reached = 1e-9 * self.flow.lr
+        last = bisect_right(self.states, time + reached, key=lambda state: state.time) - 1
+        before = self.states[last]
+        if time - before.time <= reached:
+            return before.theta, self._ways[last]
+        rest = replace(self.flow, lr=time - before.time)
+        theta = rest.step(before, rest.gradient(before.theta)).theta
+        return theta, self._ways[last] + (theta - before.theta).norm().item()
+
+    @cached_property
+    def _ways(self) -> list[float]:
+        """The length of the way to each state."""
+        lengths = ((there.theta - here.theta).norm().item() for here, there in pairwise(self.states))
+        return list(accumulate(lengths, initial=0.0))
 
 
 def _rms(vector: Tensor) -> float:

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from edgewise.data.files import Array
 from edgewise.dynamics.eigen import EigenTracker
-from edgewise.errors import DivergenceError
+from edgewise.errors import DivergenceError, said_by
 from edgewise.theory.problem import Prediction, Problem
 
 #: Directions are followed whose eigenvalues are so near to the threshold, relative to it, and so many at most.
@@ -151,6 +151,11 @@ def complementary(slack: Array, products: Array) -> Array:
     unit_of_root, unit_of_slack = np.abs(root).max(), np.abs(slack).max()
     least = cvxpy.Variable((size, size), PSD=True)
     form_of_least = cvxpy.sum_squares(root / unit_of_root @ cvxpy.vec(least, order="C")) / 2
-    cvxpy.Problem(cvxpy.Minimize(cvxpy.trace(slack / unit_of_slack @ least) + form_of_least)).solve(cvxpy.CLARABEL)
+    try:
+        cvxpy.Problem(cvxpy.Minimize(cvxpy.trace(slack / unit_of_slack @ least) + form_of_least)).solve(cvxpy.CLARABEL)
+    except (cvxpy.SolverError, ValueError) as error:  # the latter of numbers that are not finite
+        raise DivergenceError(f"central flow: no oscillation holds the eigenvalues ({said_by(error)})") from error
+    if least.value is None:
+        raise DivergenceError("central flow: no oscillation holds the eigenvalues at the threshold")
     found: Array = least.value * unit_of_slack / unit_of_root**2
     return found

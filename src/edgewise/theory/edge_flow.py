@@ -41,6 +41,7 @@ then taken at the centre, for either side. So it moves the centre, and neither g
 
 import cmath
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -50,7 +51,7 @@ from tqdm import tqdm
 
 from edgewise.data.files import Row
 from edgewise.errors import DivergenceError
-from edgewise.network.objective import Evaluation, Objective
+from edgewise.network.objective import Evaluation, Objective, mean_losses
 from edgewise.states.optimizers import GradientDescent, Momentum, Optimizer, State
 
 
@@ -181,7 +182,8 @@ def predicted_records(
     try:
         for step, (_, row) in enumerate(tqdm(islice(found, steps), desc=label, total=steps, unit="step", disable=None)):
             rows.append({"step": first + step, "time": (step + 0.5) * optimizer.time_per_step, **row})
-    except DivergenceError:
+    except DivergenceError as error:
+        print(f"{label}: no prediction ({error})", file=sys.stderr)
         return nothing
     return rows
 
@@ -217,7 +219,12 @@ def _advance(at: Oscillation, a: Tensor, b: Tensor, lr: float, momentum: float, 
 
 
 def _power(trace: float, determinant: float, exponent: float) -> tuple[float, float]:
-    """(x, y) with A^exponent = x A + y, for a 2x2 matrix A of that trace and determinant, neither negative."""
+    """(x, y) with A^exponent = x A + y, for a 2x2 matrix A of that trace and determinant, neither negative.
+
+    Where both are 0, A^2 is 0, and so is what a part of a step is taken to leave.
+    """
+    if trace == determinant == 0 and exponent < 1:
+        return 0.0, 0.0
     root = cmath.sqrt(trace**2 / 4 - determinant)
     large, small = trace / 2 + root, trace / 2 - root
     powers = large**exponent, small**exponent
@@ -233,4 +240,4 @@ def _record(at: Oscillation, sides: tuple[Evaluation, Evaluation], groups: Mappi
         "sharpness": _curvature(at, a.gradient, b.gradient)[1].item() if at.amplitude > 0 else float("nan"),
         "oscillation": at.amplitude,
     }
-    return row | {f"loss_{name}": losses[members].mean().item() for name, members in groups.items()}
+    return row | mean_losses(losses, groups)

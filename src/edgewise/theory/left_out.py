@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor
 
 from edgewise.data.files import Row
-from edgewise.network.objective import Objective
+from edgewise.network.objective import Objective, mean_losses
 from edgewise.states.optimizers import Optimizer, State
 
 
@@ -41,6 +41,4 @@ def train_with_some_at_centre(
 
 
 def _record(state: State, losses: Tensor, groups: Mapping[str, Tensor]) -> Row:
-    losses = losses.double()
-    row: Row = {"step": state.step, "time": state.time, "loss": losses.mean().item()}
-    return row | {f"loss_{name}": losses[members].mean().item() for name, members in groups.items()}
+    return {"step": state.step, "time": state.time, **mean_losses(losses, groups)}

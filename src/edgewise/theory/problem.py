@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgewise.data.files import Row
 from edgewise.errors import DivergenceError
-from edgewise.network.objective import Evaluation, Objective
+from edgewise.network.objective import Evaluation, Objective, mean_losses
 from edgewise.states.flow import GradientFlow
 from edgewise.states.optimizers import Optimizer, State
 from edgewise.theory.edge_flow import Oscillation
@@ -35,6 +35,7 @@ class Metered(Objective):
     """
 
     def __init__(self, objective: Objective) -> None:
+        vars(self).update(vars(objective))  # what is not counted is as it was
         self.unmetered, self.gradients = objective, 0
 
     def evaluate(self, theta: Tensor) -> Evaluation:
@@ -87,11 +88,7 @@ class Problem:
 
     def losses(self, losses: Tensor) -> Row:
         """The columns loss and loss_<group> of the examples' losses [n]."""
-        losses = losses.double()
-        return {
-            "loss": losses.mean().item(),
-            **{f"loss_{name}": losses[members].mean().item() for name, members in self.groups.items()},
-        }
+        return mean_losses(losses, self.groups)
 
 
 def flow_with(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from edgewise.errors import DivergenceError, NoEigenpairsError
 from edgewise.theory.central_flow import central_flow
 from edgewise.theory.constrained import constrained
 from edgewise.theory.cubic import cubic
@@ -42,8 +43,17 @@ MODELS = {
 
 
 def predict(name: str, problem: Problem) -> Iterator[Prediction]:
-    """Yield the prediction of a model; the column `gradients` of its records is what it cost since the one before."""
+    """Yield the prediction of a model; the column `gradients` of its records is what it cost since the one before.
+
+    Raises
+    ------
+    DivergenceError
+        Where the model has no finite prediction, or goes where the eigenpairs that it needs cannot be found.
+    """
     spent = problem.objective.gradients
-    for centre, row in MODELS[name].predict(problem):
-        yield centre, {**row, "gradients": problem.objective.gradients - spent}
-        spent = problem.objective.gradients
+    try:
+        for centre, row in MODELS[name].predict(problem):
+            yield centre, {**row, "gradients": problem.objective.gradients - spent}
+            spent = problem.objective.gradients
+    except NoEigenpairsError as error:
+        raise DivergenceError(str(error)) from error
