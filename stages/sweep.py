@@ -71,10 +71,12 @@ def main(params: Params, seed: int, run: str) -> None:
             total=last,
         )
     except (DivergenceError, NoEigenpairsError) as error:
-        if path is None:
-            raise ParameterError("sweep.time", sweep.time, str(error)) from error
-        said = f"{run} fails, a smaller one may not ({error})"
-        raise ParameterError("sweep.step_sizes", optimizer.lr, said) from error
+        if path:
+            said = f"{run} fails, a smaller one may not ({error})"
+            raise ParameterError("sweep.step_sizes", optimizer.lr, said) from error
+        if isinstance(error, NoEigenpairsError):
+            raise
+        raise ParameterError("sweep.time", sweep.time, str(error)) from error
     write_rows(records_folder(seed, f"sweep-{run}") / "steps.csv", journal.rows)
     if not path:
         journal.publish(checkpoints_folder(seed, "sweep-flow"), Manifest({"kept": sorted(due)}, legs=()))

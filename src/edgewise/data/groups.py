@@ -53,7 +53,7 @@ class Examples:
 
     Attributes
     ----------
-    x : float32 [n, C, H, W]
+    x : float32 [n, C, H, W], or [n, d] of the rows of a table
     y : int64 [n], the labels that are trained on or scored
     members : for "natural" and for each group, a mask bool [n] of the examples in it
     distance : float32 [n], to the nearest centroid of the class that the image is of
