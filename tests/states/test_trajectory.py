@@ -79,6 +79,26 @@ def test_a_snapshot_is_taken_up_with_everything_in_it(tmp_path):
     assert all(type(row["step"]) is int for row in again.rows)
 
 
+def test_the_snapshots_of_a_long_run_hold_a_hundred_times_its_records_and_not_their_square(tmp_path):
+    run, held = journal(tmp_path), []
+    for step in range(5_000):
+        run.record({"step": step})
+        if run.has_much_that_is_new():
+            run.snapshot(State(THETA, step))
+            held.append(len(run.rows))
+    assert held[:100] == list(range(1, 101))  # a short run has one whenever it is asked
+    assert 5_000 - held[-1] <= 50
+    assert sum(held) < 101 * 5_000
+    assert len(journal(tmp_path).rows) == held[-1]
+
+
+def test_after_going_back_the_next_snapshot_is_due(tmp_path):
+    run = long_run(tmp_path)
+    assert not run.has_much_that_is_new()
+    run.go_back_to(7)
+    assert run.has_much_that_is_new()
+
+
 def test_a_run_of_another_fingerprint_is_discarded_with_its_checkpoints(tmp_path):
     written(tmp_path)
     other = journal(tmp_path, "g")

@@ -100,7 +100,8 @@ def run(
     Parameters
     ----------
     due : whether a checkpoint is kept so many steps after the run's first
-    snapshot_every : steps from one place where a run that is killed goes on to the next, beside its checkpoints
+    snapshot_every : steps from one place where a run that is killed goes on to the next, beside its checkpoints; both
+        are further apart in a run of many records (`Journal.has_much_that_is_new`)
     measure : further columns of a step's record; told whether the step is one of a checkpoint
     keep_last_two : keep checkpoints of the last step and of the one before it
     label, total : of the progress bar; its length in steps, None where it is not known
@@ -123,7 +124,8 @@ def run(
                             journal.checkpoint(state)
                 if is_checkpoint:
                     journal.checkpoint(step.state)
-                if is_checkpoint or done or (snapshot_every and since_start % snapshot_every == 0):
+                is_due = is_checkpoint or (snapshot_every and since_start % snapshot_every == 0)
+                if done or (is_due and journal.has_much_that_is_new()):
                     journal.snapshot(step.state)
                 if done:
                     return

@@ -94,6 +94,7 @@ class Journal:
         self.rows: list[Row] = []
         self.memory: dict[str, Tensor] = {}
         self._digests: dict[int, str] = {}  # of the checkpoints, by step
+        self._safe = 0  # records in the last snapshot
         if not self._take_up() and leads():
             self.discard()
             self.folder.mkdir(parents=True)
@@ -110,9 +111,13 @@ class Journal:
         """Add the record of a step."""
         self.rows.append(row)
 
+    def has_much_that_is_new(self) -> bool:
+        """Whether a hundredth of the records is new since the last snapshot: one has them all, and long runs many."""
+        return 100 * (len(self.rows) - self._safe) >= len(self.rows)
+
     def snapshot(self, state: State) -> None:
         """Make `state`, with the records so far, the place from which an interrupted run goes on."""
-        self.state = state
+        self.state, self._safe = state, len(self.rows)
         if not leads():
             return
         arrays, about = _state_to_arrays(state)
@@ -136,6 +141,7 @@ class Journal:
             kept = max(step for step in self._digests if step <= last_step)
             self.state = load_state(checkpoint_at(self.folder, kept), self.state.theta)
             self.rows = [row for row in self.rows if row["step"] <= self.state.step]
+            self._safe = 0
 
     def publish(self, folder: Path, manifest: Manifest, only: Collection[int] | None = None) -> None:
         """Link the checkpoints that the manifest names into `folder`, in place of what was there, and add it.
@@ -194,6 +200,7 @@ class Journal:
         self.rows = [
             dict(zip(values, row, strict=True)) for row in zip(*(v.tolist() for v in values.values()), strict=True)
         ]
+        self._safe = len(self.rows)
         self.memory = {
             name.removeprefix("memory."): torch.from_numpy(array).to(like)
             for name, array in arrays.items()
