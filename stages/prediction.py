@@ -14,7 +14,7 @@ from edgewise.errors import DivergenceError
 from edgewise.network.ranks import leads, run_in_ranks
 from edgewise.params import Params
 from edgewise.states.trajectory import manifest_of
-from edgewise.theory.edge_flow import Oscillation, has_model
+from edgewise.theory.edge_flow import Oscillation
 from edgewise.theory.problem import Metered, Problem
 from edgewise.theory.registry import MODELS, predict
 from edgewise.theory.start import below_the_threshold
@@ -26,7 +26,7 @@ def main(params: Params, seed: int, model: str) -> None:
     steps = manifest_of(checkpoints_folder(seed, "base")).all_steps()
     rows: list[Row] = [{"step": steps[-1], "time": 0.0}]
     # Where the optimiser has no such model, or the model diverges, there is no prediction: what was measured stands.
-    if model != "edge_flow" or has_model(experiment.optimizer):
+    if model != "edge_flow" or experiment.optimizer.two_walls:
         try:
             rows = list(predicted(experiment, model, steps))
         except DivergenceError as error:

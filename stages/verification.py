@@ -10,7 +10,7 @@ from edgewise.inference.columns import columns_of
 from edgewise.params import Params
 from edgewise.states.trajectory import checkpoint_at, manifest_of
 
-#: Largest relative difference of numbers that are the same but for rounding, by precision.
+#: Largest difference of numbers that are the same but for rounding, relative but for that of parameters, by precision.
 TOLERANCE = {"float32": 1e-4, "float64": 1e-12}
 
 #: How many rows a table has of a step.

@@ -15,7 +15,7 @@ from edgewise.errors import DivergenceError
 from edgewise.network.objective import Objective
 from edgewise.params import OptimizerParams
 from edgewise.states.optimizers import GradientDescent, Momentum, Optimizer, State, build_optimizer
-from edgewise.theory.edge_flow import Oscillation, edge_flow, has_model, predicted_records
+from edgewise.theory.edge_flow import Oscillation, edge_flow, predicted_records
 
 LR = 0.1
 
@@ -412,7 +412,7 @@ def test_what_alternates_is_what_is_left_without_the_way_of_the_centre(beta):
 
 def test_it_has_a_model_of_gradient_descent_and_of_the_heavy_ball_alone():
     names = ("gd", "momentum", "nesterov", "sgd", "adam")
-    models = {name for name in names if has_model(build_optimizer(OptimizerParams(name=name)))}
+    models = {name for name in names if build_optimizer(OptimizerParams(name=name)).two_walls}
     assert models == {"gd", "momentum"}
 
 

@@ -27,7 +27,7 @@ tensor([-3.3750]) 1.5
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -71,7 +71,13 @@ class Optimizer:
     ----------
     lr : step size
     weight_decay : in units of curvature
+    two_walls : whether at the edge its iterates go from one wall of a valley to the other and back, as models of the
+        edge have it; of Nesterov's momentum the matrix of a step has a negative eigenvalue at the threshold,
+        -beta / (1 + 2 beta), so that a part of a step is not defined, mini-batches have no two walls, and Adam's
+        valley changes with its preconditioner
     """
+
+    two_walls: ClassVar[bool] = False
 
     lr: float
     weight_decay: float = 0.0
@@ -137,6 +143,8 @@ class Optimizer:
 class GradientDescent(Optimizer):
     """theta <- theta - lr g; stable up to 2 / lr (Cohen et al. 2021)."""
 
+    two_walls = True
+
     @property
     def stability_threshold(self) -> float:
         """2 / lr - weight_decay."""
@@ -181,6 +189,8 @@ class Momentum(Accelerated):
     step, lr * m, changes at once by the same factor as lr.
     """
 
+    two_walls = True
+
     momentum: float = 0.9
 
     @property
@@ -205,6 +215,8 @@ class Nesterov(Momentum):
 
     theta is the look-ahead point, at which the gradient is taken. Records and curvature are measured there.
     """
+
+    two_walls = False
 
     @property
     def stability_threshold(self) -> float:
@@ -233,6 +245,8 @@ class StochasticGradientDescent(GradientDescent):
     batch_size : examples per mini-batch; all examples, if there are fewer
     shuffle_seed : seed of the orders
     """
+
+    two_walls = False
 
     batch_size: int = 32
     shuffle_seed: int = 0

@@ -52,7 +52,7 @@ from tqdm import tqdm
 from edgewise.data.files import Row
 from edgewise.errors import DivergenceError
 from edgewise.network.objective import Evaluation, Objective, mean_losses
-from edgewise.states.optimizers import GradientDescent, Momentum, Optimizer, State
+from edgewise.states.optimizers import Momentum, Optimizer, State
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def edge_flow(
 
     Parameters
     ----------
-    optimizer : one of which there is a model, see `has_model`
+    optimizer : one with two walls
     groups : for each group's name, a mask or index of its examples
     substeps : of a step
     at_centre : a mask of examples whose gradient is taken at the centre for either side
@@ -148,15 +148,6 @@ def edge_flow(
         step += 1
 
 
-def has_model(optimizer: Optimizer) -> bool:
-    """Whether edge flow is a model of the optimiser: of gradient descent and of the heavy ball, on the whole data.
-
-    Of Nesterov's momentum the matrix of a step has a negative eigenvalue at the threshold, -beta / (1 + 2 beta), so a
-    part of a step is not defined. Mini-batches have no two walls, and Adam's valley changes with its preconditioner.
-    """
-    return type(optimizer) in (GradientDescent, Momentum)
-
-
 def predicted_records(
     objective: Objective,
     optimizer: Optimizer,
@@ -169,12 +160,12 @@ def predicted_records(
 ) -> list[Row]:
     """The records of edge flow for so many steps of the optimiser, from two of its consecutive iterates.
 
-    Their time is that since the first iterate; the prediction begins between both. Where the optimiser has no model, or
+    Their time is that since the first iterate; the prediction begins between both. Where the optimiser has no two walls, or
     the model diverges, there is one record, of step and time alone.
     """
     first = pair[0].step
     nothing: list[Row] = [{"step": first, "time": 0.0}]
-    if not has_model(optimizer):
+    if not optimizer.two_walls:
         return nothing
     start = Oscillation.of(*pair).alternating(optimizer.lr)
     found = edge_flow(objective, optimizer, start, groups, substeps, at_centre)
