@@ -160,8 +160,8 @@ def predicted_records(
 ) -> list[Row]:
     """The records of edge flow for so many steps of the optimiser, from two of its consecutive iterates.
 
-    Their time is that since the first iterate; the prediction begins between both. Where the optimiser has no two walls, or
-    the model diverges, there is one record, of step and time alone.
+    Their time is that since the first iterate; the prediction begins between both. Where the optimiser has no two
+    walls, or the model diverges, there is one record, of step and time alone.
     """
     first = pair[0].step
     nothing: list[Row] = [{"step": first, "time": 0.0}]
