@@ -228,7 +228,7 @@ def dominance_table(seeds: Seeds) -> pd.DataFrame:
 
 
 def control_along_baseline(records: SeedRecords) -> pd.DataFrame:
-    """Alignment and influence of the seed images under both displacements, up to onset and along the baseline."""
+    """Alignment and influence of the source images under both displacements, up to onset and along the baseline."""
     table = with_base(records, "hessian", "baseline")
     return table.rename(columns=lambda name: name.replace("_control_", "_"))[CONTROL_COLUMNS]
 
