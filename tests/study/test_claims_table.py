@@ -115,8 +115,8 @@ def test_it_is_the_same_from_a_folder_of_the_repository(experiments, capsys, mon
     ("revision", "parts"),
     [
         ("nowhere", ["nowhere: cannot be read", "unknown Git revision"]),
-        ("v1^{tree}", ["v1^{tree}: cannot be read"]),
-        ("v1:metrics/claims.json", ["v1:metrics/claims.json: cannot be read"]),
+        ("v1^{tree}", ["v1^{tree}: cannot be read (is no commit)"]),
+        ("v1:metrics/claims.json", ["v1:metrics/claims.json: cannot be read (is no commit)"]),
         ("", [": cannot be read (is empty)"]),
         ("v" * 5000, ["vvv: cannot be read (has 5000 letters)"]),
         ("v1\nv2", ["v1 v2: cannot be read"]),

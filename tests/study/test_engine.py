@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from edgewise.params import ComputeParams
 from edgewise.study import engine
 from edgewise.study.cli import main
 from edgewise.study.engine import Seconds, changed_stages, mend, reproduce
+from edgewise.study.revisions import WORKSPACE, Revision
 
 #: first -> each@0, each@1 -> last; aside needs nothing.
 STAGES = {
@@ -111,6 +114,18 @@ def test_stages_that_can_run_side_by_side_do_and_no_more_of_them_than_jobs(pipel
     write_each(pipeline, f"{MEET}ls here-* | wc -l > each-$1.txt\n")
     reproduce(2, None, 1)
     assert (pipeline / "last.txt").read_text().split() == ["2", "2"]
+
+
+@pytest.mark.parametrize(("seeds", "said"), [("3", "seeds: was 3; "), ("[[1]]", r"seeds\[0\]: was \[1\]; ")])
+def test_parameters_that_dvc_cannot_make_stages_of_are_named(pipeline, repository, seeds, said):
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(repository / name, pipeline)
+    text = (pipeline / "params.yaml").read_text()
+    (pipeline / "params.yaml").write_text(re.sub(r"^seeds: .*$", f"seeds: {seeds}", text, flags=re.MULTILINE))
+    with pytest.raises(EdgewiseError, match=f"^{said}"):
+        reproduce(1, None, 1)
+    with pytest.raises(EdgewiseError, match="^workspace: "):
+        Revision.open(WORKSPACE)
 
 
 def test_each_computing_stage_has_a_gpu_of_its_own(pipeline, monkeypatch):

@@ -42,7 +42,8 @@ from voluptuous import Invalid
 
 from edgewise.data.files import write_atomically
 from edgewise.errors import EdgewiseError, said_by
-from edgewise.params import ComputeParams
+from edgewise.params import ComputeParams, parse_params
+from edgewise.study.revisions import PARAMS
 from edgewise.study.schedule import makespan, urgency
 
 if TYPE_CHECKING:  # at run time argparse's class takes no parameter
@@ -194,12 +195,20 @@ def reproduce(jobs: int | None, scheduler: str | None, jobs_per_gpu: int) -> str
                 mend(Path(repo.root_dir), Path(repo.tmp_dir))
             plan = changed_stages(repo)
             past = Seconds.read(Path(repo.tmp_dir) / SECONDS_FILE)
-    except DvcException as error:
+    except (DvcException, TypeError) as error:  # the latter of parameters of another type than dvc.yaml needs
+        _require_params()
         raise EdgewiseError(said_by(error)) from error
     if not plan.needs:
         return "nothing has changed"
     with _cluster(plan, jobs, scheduler, jobs_per_gpu) as (client, gpus):
         return _walk(plan, past, client, gpus)
+
+
+def _require_params() -> None:
+    """Stop if the parameters are at fault, with an error that names them; where they cannot be read, they are not."""
+    with suppress(DvcException, OSError):
+        content = (Path(Repo.find_root()) / PARAMS).read_bytes()
+        parse_params(content)
 
 
 def mend(folder: Path, temporary: Path) -> None:

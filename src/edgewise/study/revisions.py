@@ -87,10 +87,11 @@ class Revision:
                 raise EdgewiseError("is empty" if not name else f"has {len(name)} letters")
             files = DVCFileSystem(rev=None if name == WORKSPACE else name)
             files.info("/")  # only now does DVC look
-        except (ValueError, RecursionError) as error:  # of a number, or a depth, that DVC does not look for
+        except (ValueError, TypeError, RecursionError) as error:  # of what DVC does not look for
             raise EdgewiseError(f"{name}: dvc.yaml, {LOCK} or {PARAMS} is damaged ({error})") from error
-        except (DvcException, SCMError, EdgewiseError, AttributeError) as error:  # the last of what is no commit
-            said = f"{name[:200]}: cannot be read ({error}); `dvc exp list` names them"
+        except (DvcException, SCMError, EdgewiseError, AttributeError) as error:
+            why = "is no commit" if isinstance(error, AttributeError) else error
+            said = f"{name[:200]}: cannot be read ({why}); `dvc exp list` names them"
             raise EdgewiseError(" ".join(said.split())) from error
         return cls(name, files)
 
