@@ -515,7 +515,7 @@ CLAIMS = [
     ),
     Claim(
         "theory",
-        "edge flow at both step sizes, with nothing measured after onset, ranks the gains (rank correlation of groups"
+        "edge flow at both step sizes, from the state at onset alone, ranks the gains (rank correlation of groups"
         " and strata), at equal training time",
         ranked(lambda seeds: [both_sides_predicted(r) for r in seeds.values()]),
         needs=has_predicted_doses,
