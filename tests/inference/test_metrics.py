@@ -256,6 +256,7 @@ def test_group_metrics_count_images_and_say_what_groups_share(digits: Dataset):
     assert (
         shared_in_words(metrics)
         == "Of 10 trained images a group, these share: inlier and boundary 2 to 4; inlier and output-outlier 10."
+        " The gains of groups that share images are not facts apart."
     )
     disjoint = {seed: replace(records(), shared=dict.fromkeys(SHARED, 0)) for seed in (0, 1)}
     assert shared_in_words(group_metrics(disjoint, prototypes, data)) == ""
@@ -270,7 +271,7 @@ def test_sizes_in_words_are_those_of_all_seeds():
         shares = {"rare & very_common": {"range": [2, 3]}}
         return shared_in_words({"groups": sizes, "shared_trained_images": shares})
 
-    share = "these share: rare and very-common 2 to 3."
+    share = "these share: rare and very-common 2 to 3. The gains of groups that share images are not facts apart."
     assert in_words([15, 12], [150, 150]) == (
         f"Of the trained images of the groups (rare 12 to 15, very-common 150), {share}"
     )

@@ -151,7 +151,8 @@ def shared_in_words(groups: Mapping[str, Any]) -> str:
     sharing = sum(len(pairs) for pairs in by_range.values())
     if sharing > PAIRS_NAMED:
         parts = [f"{sharing} of {len(groups['shared_trained_images'])} pairs, see metrics/groups.json"]
-    shared = f"these share: {'; '.join(parts)}." if parts else "none are shared."
+    together = "The gains of groups that share images are not facts apart."
+    shared = f"these share: {'; '.join(parts)}. {together}" if parts else "none are shared."
     different = {size for of_group in sizes.values() for size in of_group}
     if len(different) == 1:
         return f"Of {different.pop()} trained images a group, {shared}" if parts else ""
