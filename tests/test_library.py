@@ -51,10 +51,11 @@ def finished(tmp_path):
         for run in ("base", "exit"):
             folder = tmp_path / f"data/records/seed-{seed}/{run}"
             folder.mkdir(parents=True)
-            steps = {"step": [0, 1], "time": [0.0, 0.1], "loss": [2.0, 1.0]}
+            first = 0 if run == "base" else 1
+            steps = {"step": [first, first + 1], "time": [0.0, 0.1], "loss": [2.0, 1.0]}
             steps |= {f"loss_{name}": [seed + i, seed + i + 0.5] for i, name in enumerate(names)}
             pd.DataFrame(steps).to_csv(folder / "steps.csv", index=False)
-            hessian = {"step": [0, 0], "time": [0.0, 0.0], "iterate": [0, 1], "sharpness": [9.0, 8.0]}
+            hessian = {"step": [first, first], "time": [0.0, 0.0], "iterate": [0, 1], "sharpness": [9.0, 8.0]}
             for quantity in ("alignment", "curvature_influence", "gradient_norm", "label_probability"):
                 hessian |= {f"{quantity}_{name}": [i / 10, i / 5] for i, name in enumerate(names)}
             pd.DataFrame(hessian).to_csv(folder / "hessian.csv", index=False)
@@ -72,7 +73,7 @@ def test_a_run_is_read_as_tidy_tables(finished):
     assert list(run.steps.columns) == ["seed", "run", "step", "since_onset", "time", "loss"]
     assert len(run.steps) == 2 * 2 * 2
     assert len(run.losses) == 3 * len(run.steps)
-    row = run.losses.query("seed == 5 and run == 'exit' and step == 1 and group == 'common'")
+    row = run.losses.query("seed == 5 and run == 'exit' and step == 2 and group == 'common'")
     assert row["loss"].tolist() == [6.5]
     row = run.measured.query("seed == 3 and run == 'base' and iterate == 1 and group == 'class0_q1'")
     assert row[["sharpness", "alignment", "curvature_influence"]].to_numpy().tolist() == [[8.0, 0.4, 0.4]]
@@ -127,6 +128,9 @@ def test_records_of_another_run_than_dvc_lock_s_are_an_error(finished):
             "seed-4/base/steps.csv: is missing",
         ),
         ("dvc.lock", "a: [", "dvc.lock: cannot be read"),
+        ("metrics/verification.json", '{"branches": 3}', "verification.json: damaged"),
+        ("metrics/verification.json", '{"branches": {"../..": {}}}', "verification.json: damaged"),
+        ("plots/tables/selector.csv", "seed,name\n", "selector.csv: names no groups"),
     ],
 )
 def test_a_damaged_or_missing_file_is_one_line_that_names_it(finished, path, content, said):
@@ -137,6 +141,19 @@ def test_a_damaged_or_missing_file_is_one_line_that_names_it(finished, path, con
     with pytest.raises(EdgewiseError, match=re.escape(said)) as error:
         edgewise.load_run(finished)
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("run", ["base", "exit"])
+@pytest.mark.parametrize("rows", [[0], [0, 1, 1], [1, 0]])
+def test_records_that_lack_steps_are_an_error(finished, run, rows):
+    file = finished / f"data/records/seed-3/{run}/steps.csv"
+    table = pd.read_csv(file).iloc[rows]
+    table.to_csv(file, index=False)
+    if (run, rows) == ("exit", [0]):  # a branch may end at any step
+        edgewise.load_run(finished)
+        return
+    with pytest.raises(EdgewiseError, match=r"seed-3/(base|exit)/steps.csv: rows are missing or doubled"):
+        edgewise.load_run(finished)
 
 
 def test_a_folder_without_a_run_is_an_error(tmp_path):

@@ -128,6 +128,30 @@ def test_parameters_that_dvc_cannot_make_stages_of_are_named(pipeline, repositor
         Revision.open(WORKSPACE)
 
 
+def test_a_path_that_is_left_empty_is_named(pipeline, repository):
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(repository / name, pipeline)
+    text = (pipeline / "params.yaml").read_text()
+    (pipeline / "params.yaml").write_text(text.replace("  file: datasets/groups.csv", "  file:"))
+    with pytest.raises(EdgewiseError, match=r"^groups\.file: was None; "):
+        reproduce(1, None, 1)
+    with pytest.raises(EdgewiseError, match="^workspace: "):
+        Revision.open(WORKSPACE)
+
+
+def test_without_stages_there_is_nothing_to_run(pipeline):
+    (pipeline / "dvc.yaml").unlink()
+    with pytest.raises(EdgewiseError, match="dvc.yaml declares no stages"):
+        reproduce(1, None, 1)
+
+
+def test_a_lock_file_that_is_no_text_is_one_line(pipeline):
+    (pipeline / "dvc.lock").write_bytes(b"\xff\xfe")
+    with pytest.raises(EdgewiseError, match="dvc.lock") as error:
+        reproduce(1, None, 1)
+    assert "\n" not in str(error.value)
+
+
 def test_each_computing_stage_has_a_gpu_of_its_own(pipeline, monkeypatch):
     """Two GPUs that are not there: what a stage sees of them is a variable of its environment."""
     params = yaml.safe_load((pipeline / "params.yaml").read_text())

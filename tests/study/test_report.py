@@ -317,6 +317,13 @@ def test_tables_of_experiments_are_of_results_as_the_run_left_them(copied, capsy
     (copied / "params.yaml").write_text(params.replace("alpha: 3.0", "alpha: 7.0"))
     assert main([command, WORKSPACE]) == 1
     assert "params.yaml has alpha 7.0, the stage summary ran with 3.0" in capsys.readouterr().err
+    (copied / "params.yaml").write_text(params.replace("width: 256", "width: 128"))
+    assert main([command, WORKSPACE]) == 1
+    assert re.search(r"params.yaml has model.width 128, the stage \S+ ran with 256", capsys.readouterr().err)
+    (copied / "params.yaml").write_text(params)
+    (copied / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    assert main([command, WORKSPACE]) == 1
+    assert f"no stage has left {path} (by dvc.lock)" in capsys.readouterr().err
 
 
 RESULTS = {

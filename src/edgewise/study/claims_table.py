@@ -17,6 +17,9 @@ CLAIMS_FILE = "metrics/claims.json"
 
 Verdict = Literal["holds", "fails", "undecided"]
 
+#: Of intervals of which nothing else is said.
+USUAL_CONFIDENCE = 0.95
+
 
 class JudgedClaim(BaseModel):
     """One claim of metrics/claims.json; a number is null where the seeds give none.
@@ -33,6 +36,7 @@ class JudgedClaim(BaseModel):
     verdict: Verdict
     verdict_holm: Verdict | None = None
     window: Literal["same", "decides"] | None = None
+    confidence: FiniteFloat = USUAL_CONFIDENCE
 
 
 class ClaimsFile(BaseModel):
@@ -116,4 +120,5 @@ def as_cell(claim: JudgedClaim) -> str:
     if claim.statistic is None:
         return verdict
     interval = "none" if claim.low is None or claim.high is None else f"{claim.low:.2g}, {claim.high:.2g}"
-    return f"{verdict}: {claim.statistic:.2g} [{interval}]"
+    level = "" if claim.confidence == USUAL_CONFIDENCE else f" ({100 * claim.confidence:.0f} %)"
+    return f"{verdict}: {claim.statistic:.2g} [{interval}]{level}"

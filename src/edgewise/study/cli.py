@@ -24,6 +24,9 @@ COMMANDS = (
     sheet.add_command,
 )
 
+#: The exit status of a command that Ctrl-C has ended.
+INTERRUPTED = 130
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand.
@@ -48,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(options.run(options), flush=True)
     except BrokenPipeError:  # whoever read it, as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        print("error: interrupted; the same command goes on from there", file=sys.stderr)
+        return INTERRUPTED
     except EdgewiseError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

@@ -264,9 +264,18 @@ def _is_in_git(path: str) -> bool:
 
 
 def experiments_of_head() -> dict[str, str]:
-    """The commits of the experiments that started from the present commit, by their names."""
-    with Repo() as repo:
-        found: dict[str, str] = dict(repo.experiments.ls().get(repo.experiments.scm.get_ref("HEAD"), []))
+    """The commits of the experiments that started from the present commit, by their names.
+
+    Raises
+    ------
+    EdgewiseError
+        If there is no repository, or DVC is at work in it.
+    """
+    try:
+        with Repo() as repo:
+            found: dict[str, str] = dict(repo.experiments.ls().get(repo.experiments.scm.get_ref("HEAD"), []))
+    except DvcException as error:
+        raise EdgewiseError(said_by(error)) from error
     return found
 
 

@@ -41,7 +41,7 @@ from tqdm import tqdm
 from voluptuous import Invalid
 
 from edgewise.data.files import write_atomically
-from edgewise.errors import EdgewiseError, said_by
+from edgewise.errors import EdgewiseError, in_plain_words, said_by
 from edgewise.params import ComputeParams, parse_params
 from edgewise.study.revisions import PARAMS
 from edgewise.study.schedule import makespan, urgency
@@ -195,9 +195,10 @@ def reproduce(jobs: int | None, scheduler: str | None, jobs_per_gpu: int) -> str
                 mend(Path(repo.root_dir), Path(repo.tmp_dir))
             plan = changed_stages(repo)
             past = Seconds.read(Path(repo.tmp_dir) / SECONDS_FILE)
-    except (DvcException, TypeError) as error:  # the latter of parameters of another type than dvc.yaml needs
-        _require_params()
-        raise EdgewiseError(said_by(error)) from error
+    except (DvcException, TypeError, ValueError, AssertionError, RecursionError, OSError) as error:
+        _require_params()  # of parameters of another type than dvc.yaml needs DVC says nothing that helps
+        said = in_plain_words(error) if isinstance(error, OSError) else said_by(error)
+        raise EdgewiseError(said or "dvc.yaml, dvc.lock or params.yaml is damaged") from error
     if not plan.needs:
         return "nothing has changed"
     with _cluster(plan, jobs, scheduler, jobs_per_gpu) as (client, gpus):
@@ -222,11 +223,16 @@ def mend(folder: Path, temporary: Path) -> None:
         If the lock file cannot be mended, or a stage still runs, as one does whose engine alone was killed.
     """
     path = folder / LOCK_FILE
-    if path.exists() and not _is_lock_file(path.read_text()):
-        starts = [match.start() for match in re.finditer(r"^  \S", path.read_text(), re.MULTILINE)]
-        whole = path.read_text()[: starts[-1]] if len(starts) > 1 else ""
+    damaged = EdgewiseError(f"{path}: damaged; `git checkout {path.name}` restores it")
+    try:
+        text = path.read_text() if path.exists() else None
+    except UnicodeDecodeError as error:
+        raise damaged from error
+    if text is not None and not _is_lock_file(text):
+        starts = [match.start() for match in re.finditer(r"^  \S", text, re.MULTILINE)]
+        whole = text[: starts[-1]] if len(starts) > 1 else ""
         if whole and not _is_lock_file(whole):
-            raise EdgewiseError(f"{path}: damaged; `git checkout {path.name}` restores it")
+            raise damaged
         if whole:
             write_atomically(path, whole.encode())
         else:
@@ -272,6 +278,8 @@ def pipeline_of(repo: Repo) -> dict[str, list[str]]:
 def changed_stages(repo: Repo) -> Plan:
     """The stages that DVC says have changed, and all that wait for them."""
     stages = {stage.addressing: stage for stage in repo.index.stages}
+    if not stages:
+        raise EdgewiseError(f"{repo.root_dir}: dvc.yaml declares no stages")
     changed = repo.status()
     stale: dict[str, list[str]] = {}
     for name, needed in pipeline_of(repo).items():

@@ -73,7 +73,10 @@ def load_run(folder: str | Path) -> Run:
     _require_complete(folder, metrics.get("verification"))
     tables = {path.stem: _read(path, lambda path: pd.read_csv(path, index_col=0)) for path in table_files}
     groups = list(dict.fromkeys(tables["selector"].get("name", [])))
+    if not groups:
+        raise EdgewiseError(f"{folder / TABLES}/selector.csv: names no groups; `dvc repro` makes it again")
     steps = _records(steps_files, [f"loss_{group}" for group in groups])
+    _require_every_step(folder, steps)
     of_groups = [f"{name}_{group}" for name in QUANTITIES for group in groups]
     hessian = _records(files, ["iterate", "sharpness", *of_groups])
     onset = steps[steps["run"] == "base"].groupby("seed")["step"].max()
@@ -123,8 +126,12 @@ def _require_of_one_run(folder: Path, left: Mapping[str, str], files: Sequence[P
 
 def _require_complete(folder: Path, verification: Any) -> None:
     """Stop if a branch that was verified has left no record."""
+    if verification is None:
+        return
     branches = verification.get("branches") if isinstance(verification, dict) else None
-    for name in branches or ():
+    if not isinstance(branches, dict) or not all(re.fullmatch(rf"{SEED.pattern}/[\w.-]+", name) for name in branches):
+        raise EdgewiseError(f"{folder / METRICS}/verification.json: damaged; `dvc repro` restores it")
+    for name in branches:
         seed, _, run = name.partition("/")
         measured = [] if run.startswith("dose") else [f"{run}/hessian.csv"]
         for needed in ("base/steps.csv", "base/hessian.csv", f"{run}/steps.csv", *measured):
@@ -132,6 +139,19 @@ def _require_complete(folder: Path, verification: Any) -> None:
                 raise EdgewiseError(
                     f"{folder / RECORDS / seed / needed}: is missing; `dvc checkout` restores it, or `dvc repro`"
                 )
+
+
+def _require_every_step(folder: Path, steps: pd.DataFrame) -> None:
+    """Stop if a run lacks steps: the base run's are from 0 on, those of other runs from where it ends."""
+    runs = {key: run["step"].to_list() for key, run in steps.groupby(["seed", "run"])}
+    for (seed, run), own in runs.items():
+        base = runs.get((seed, "base"), [])
+        first = 0 if run == "base" else base[-1] if base else None
+        if first is None or own != list(range(int(first), int(first) + len(own))):
+            raise EdgewiseError(
+                f"{folder / RECORDS}/seed-{seed}/{run}/steps.csv: rows are missing or doubled, there or in the base"
+                " run; `dvc checkout` restores it, or `dvc repro`"
+            )
 
 
 def _records(files: Sequence[Path], own: Sequence[str]) -> pd.DataFrame:

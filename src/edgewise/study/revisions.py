@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
+import networkx
 from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
 from dvc.stage import PipelineStage
@@ -87,7 +88,7 @@ class Revision:
                 raise EdgewiseError("is empty" if not name else f"has {len(name)} letters")
             files = DVCFileSystem(rev=None if name == WORKSPACE else name)
             files.info("/")  # only now does DVC look
-        except (ValueError, TypeError, RecursionError) as error:  # of what DVC does not look for
+        except (ValueError, TypeError, AssertionError, RecursionError) as error:  # of what DVC does not look for
             raise EdgewiseError(f"{name}: dvc.yaml, {LOCK} or {PARAMS} is damaged ({error})") from error
         except (DvcException, SCMError, EdgewiseError, AttributeError) as error:
             why = "is no commit" if isinstance(error, AttributeError) else error
@@ -109,8 +110,14 @@ class Revision:
         EdgewiseError
             If it has no dvc.lock, or a damaged one.
         """
-        found = self._parsed(LOCK, LockFile)
-        return found.of({stage.name for stage in self._files.repo.index.stages if isinstance(stage, PipelineStage)})
+        return self._parsed(LOCK, LockFile).of(self._behind)
+
+    @cached_property
+    def _behind(self) -> dict[str, set[str]]:
+        """The stages that the revision declares, each with those that it needs, directly or not."""
+        graph: networkx.DiGraph[PipelineStage] = self._files.repo.index.graph
+        stages = [stage for stage in graph if isinstance(stage, PipelineStage)]
+        return {one.name: {other.name for other in networkx.descendants(graph, one)} for one in stages}
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -132,7 +139,7 @@ class Revision:
         return content
 
     def read_as(self, path: str, content: type[Content]) -> Content:
-        """A result of JSON as what it must hold; where there is a dvc.lock, it must be what the stage left by it.
+        """A result of JSON as what it must hold; where there is a dvc.lock, it must be what a stage left by it.
 
         Raises
         ------
@@ -140,20 +147,23 @@ class Revision:
             If the revision has no such file, it is damaged, or not of the parameters of the revision.
         """
         if self._files.exists(f"/{LOCK}"):
-            for stage, output in self.lock.outputs():
-                if output.path == path:
-                    self.require_params(stage)
-                    self.read_left(stage, output)
+            left = [(stage, output) for stage, output in self.lock.outputs() if output.path == path]
+            if not left:
+                raise EdgewiseError(f"{self.name}: no stage has left {path} (by {LOCK}); `dvc repro` makes it")
+            for stage, output in left:
+                self.require_params(stage)
+                self.read_left(stage, output)
         return self._parsed(path, content)
 
     def require_params(self, stage: str) -> None:
-        """Stop if a stage ran with other parameters than the revision has."""
-        for name, value in flat(self.lock.stages[stage].params.get(PARAMS, {})).items():
-            if self.params.get(name) != value:
-                raise EdgewiseError(
-                    f"{self.name}: {PARAMS} has {name} {self.params.get(name)!r}, the stage {stage} ran with {value!r}"
-                    f" (by {LOCK}); `dvc repro` makes it again"
-                )
+        """Stop if a stage, or one that it needs, ran with other parameters than the revision has."""
+        for ran in [stage, *sorted(self._behind[stage] & self.lock.stages.keys())]:
+            for name, value in flat(self.lock.stages[ran].params.get(PARAMS, {})).items():
+                if self.params.get(name) != value:
+                    raise EdgewiseError(
+                        f"{self.name}: {PARAMS} has {name} {self.params.get(name)!r}, the stage {ran} ran with"
+                        f" {value!r} (by {LOCK}); `dvc repro` makes it again"
+                    )
 
     def read_left(self, stage: str, output: Output) -> dict[str, bytes]:
         """The files of an output of a stage, by their paths.
