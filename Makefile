@@ -20,7 +20,7 @@ paper: $(VENV)/installed  ## run the study of the paper at its quick size, and w
 	edgewise report --study studies/paper.yaml --output paper.html && exit $${failed:-0}
 
 test: $(VENV)/installed   ## run the tests
-	python -m pytest --numprocesses auto --dist loadfile
+	python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 bench: $(VENV)/installed  ## measure the speed of everything, against peers too; the figures are metrics/benchmarks.json
 	python benchmarks/bench.py

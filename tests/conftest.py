@@ -57,6 +57,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="takes minutes: run with --slow"))
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+    # The slowest files come first, or one worker would be left with them when the others have ended.
+    items.sort(key=lambda item: (item.path.name != "test_pipeline.py", "stages" not in item.path.parts))
 
 
 @pytest.fixture(scope="session")
