@@ -12,7 +12,7 @@ from dvc.repo import Repo
 
 from edgewise.study.claims_table import JudgedClaim, as_cell, table_of_revisions
 from edgewise.study.cli import main
-from edgewise.study.revisions import WORKSPACE
+from edgewise.study.revisions import WORKSPACE, Revision
 
 GAIN = {
     "figure": "4",
@@ -97,6 +97,8 @@ def test_a_column_a_revision_a_row_a_claim(experiments, capsys, monkeypatch):
         ({"verdict_holm": "holds", "window": "same"}, "holds: 0.03 [0.014, 0.046]"),
         ({"verdict_holm": "undecided", "window": None}, "holds (after Holm undecided): 0.03 [0.014, 0.046]"),
         ({"verdict_holm": "holds", "window": "decides"}, "holds (the window decides): 0.03 [0.014, 0.046]"),
+        ({"confidence": 0.95}, "holds: 0.03 [0.014, 0.046]"),
+        ({"confidence": 0.9}, "holds: 0.03 [0.014, 0.046] (90 %)"),
         (MANY, "holds (after Holm undecided; the window decides): 0.03 [0.014, 0.046]"),
         ({**MANY, "statistic": None, "verdict": "undecided"}, "undecided (the window decides)"),
     ],
@@ -133,6 +135,18 @@ def test_an_unusable_revision_is_one_line_that_names_it(experiments, capsys, mon
     assert len(error.splitlines()) == 1
     for part in parts:
         assert part in error
+
+
+def test_ctrl_c_is_one_line(experiments, capsys, monkeypatch):
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Revision, "open", interrupted)
+    assert claims(capsys, experiments, monkeypatch, "v1") == (
+        130,
+        "",
+        "error: interrupted; the same command goes on from there\n",
+    )
 
 
 def test_a_reader_that_has_had_enough_is_no_error(experiments, environment):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, FiniteFloat
 
+from edgewise.inference.intervals import CONFIDENCE
 from edgewise.params import Printable
 from edgewise.study.markdown import table
 from edgewise.study.revisions import WORKSPACE, Revision
@@ -17,14 +18,12 @@ CLAIMS_FILE = "metrics/claims.json"
 
 Verdict = Literal["holds", "fails", "undecided"]
 
-#: Of intervals of which nothing else is said.
-USUAL_CONFIDENCE = 0.95
-
 
 class JudgedClaim(BaseModel):
     """One claim of metrics/claims.json; a number is null where the seeds give none.
 
-    `verdict_holm`, after the correction for many claims, and `window` are not in files of older versions.
+    `verdict_holm`, after the correction for many claims, `window`, and `confidence`, of the interval, are not in files
+    of older versions.
     """
 
     figure: Printable
@@ -36,7 +35,7 @@ class JudgedClaim(BaseModel):
     verdict: Verdict
     verdict_holm: Verdict | None = None
     window: Literal["same", "decides"] | None = None
-    confidence: FiniteFloat = USUAL_CONFIDENCE
+    confidence: FiniteFloat = CONFIDENCE
 
 
 class ClaimsFile(BaseModel):
@@ -120,5 +119,5 @@ def as_cell(claim: JudgedClaim) -> str:
     if claim.statistic is None:
         return verdict
     interval = "none" if claim.low is None or claim.high is None else f"{claim.low:.2g}, {claim.high:.2g}"
-    level = "" if claim.confidence == USUAL_CONFIDENCE else f" ({100 * claim.confidence:.0f} %)"
+    level = "" if claim.confidence == CONFIDENCE else f" ({100 * claim.confidence:.0f} %)"
     return f"{verdict}: {claim.statistic:.2g} [{interval}]{level}"
