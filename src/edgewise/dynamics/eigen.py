@@ -1,9 +1,10 @@
 """The largest eigenvalues of a symmetric operator and their eigenvectors, started from the preceding measurement.
 
 The method is Rayleigh-Ritz: diagonalise the operator on an orthonormal basis, extend the basis by the largest residual
-of the wanted Ritz pairs, and repeat until all are small. For a single pair this is the Lanczos method with restarts,
-since the residual is the next Krylov vector. A solve for several pairs starts from a block of vectors, and so it also
-finds eigenvalues that are equal or nearly so.
+of the wanted Ritz pairs, and repeat until all are small. For a single pair this is the Lanczos method with thick
+restarts (Wu & Simon 2000), since the residual is the next Krylov vector. A solve for several pairs starts from a block
+of vectors, and so it also finds eigenvalues that are equal or nearly so. All residuals lie in the few dimensions by
+which the images of the basis leave it, of which an orthonormal frame is kept: their lengths cost no vector of length P.
 """
 
 from collections.abc import Callable
@@ -79,70 +80,88 @@ def top_eigenpairs(
     True
     """
     size = len(like)
-    wanted, carried = min(k, size), min(k + GUARD, size)
+    wanted, carried, block = min(k, size), min(k + GUARD, size), min(k, BLOCK, size)
     capacity = min(size, max(20, 4 * carried))
     generator = torch.Generator().manual_seed(0)
+    # An orthonormal frame: first the basis, then what its images have outside of it, where all residuals lie.
+    frame = like.new_empty((capacity + block, size))
+    coefficients = like.new_zeros((capacity + block, capacity))  # frame A basis^T
+    used = known = spent = 0  # rows of the basis, of the frame, and products
 
     def random_vector() -> Tensor:
         return torch.randn(size, generator=generator, dtype=torch.float64).to(like)
 
-    basis, images = like.new_empty((capacity, size)), like.new_empty((capacity, size))
-    projected = like.new_empty((capacity, capacity))  # basis A basis^T
-    used = spent = 0
-
-    def extend(vector: Tensor) -> None:
-        """Add to the basis the part of `vector` that is orthogonal to it; of a random vector, if that part is 0."""
-        nonlocal used, spent
+    def in_frame(vector: Tensor) -> Tensor:
+        """The coefficients of a vector in the frame, which gets a row for what of it lies outside."""
+        nonlocal known
+        found, rest = vector.new_zeros(known), vector
         first = before = vector.norm()
         for _ in range(2):  # a second pass removes what rounding leaves of a first that took most of the vector away
-            vector = vector - (basis[:used] @ vector) @ basis[:used]
-            length = vector.norm()
+            inside = frame[:known] @ rest
+            found, rest = found + inside, rest - inside @ frame[:known]
+            length = rest.norm()
             if length > 0.5 * before:
                 break
             before = length
-        if not length > 1e-6 * first:
-            extend(random_vector())
-            return
-        basis[used] = vector / length
-        images[used] = product(basis[used])
-        used, spent = used + 1, spent + 1
-        projected[:used, used - 1] = projected[used - 1, :used] = basis[:used] @ images[used - 1]
+        if known == size or not length > 1e-6 * first:
+            return found
+        frame[known] = rest / length
+        known += 1
+        return torch.cat([found, length[None]])
 
-    block = min(wanted, BLOCK)
-    if start is None:
-        mixtures = torch.stack([random_vector() for _ in range(block)])
-    else:
+    def extend() -> None:
+        """Take the first row after the basis into it."""
+        nonlocal used, spent
+        image = in_frame(product(frame[used]))
+        used, spent = used + 1, spent + 1
+        coefficients[: len(image), used - 1] = image
+        coefficients[used - 1, :used] = image[:used]
+
+    if start is not None:
         weights = torch.randn(block, len(start), generator=generator, dtype=torch.float64)
-        mixtures = weights.to(like) @ start.to(like)
-    for vector in mixtures:
-        extend(vector)
+        for mixture in weights.to(like) @ start.to(like):
+            in_frame(mixture)
+    while known < block:
+        in_frame(random_vector())
+    for _ in range(block):
+        extend()
 
     while True:
-        here = projected[:used, :used]
-        if not bool(here.isfinite().all()):
+        if not bool(coefficients[:known, :used].isfinite().all()):
             raise NoEigenpairsError(
                 "a Hessian-vector product is not finite: use float64 (compute.dtype), or a smaller step size"
                 " (optimizer.lr)"
             )
-        values, rotation = torch.linalg.eigh(here.double())
+        values, rotation = torch.linalg.eigh(coefficients[:used, :used].double())
         rotation = rotation.flip(1).T.to(like)
         values = values.flip(0).to(like)
-        vectors = rotation[:wanted] @ basis[:used]
-        residual_vectors = rotation[:wanted] @ images[:used] - values[:wanted, None] * vectors
+        outside = coefficients[used:known, :used] @ rotation.T  # of the Ritz vectors' images: the residuals
         least = max(tolerance * values.abs().max().item(), torch.finfo(like.dtype).tiny)  # of one that is 0
-        residuals = residual_vectors.norm(dim=1) / values[:wanted].abs().clamp_min(least)
+        residuals = outside[:, :wanted].norm(dim=0) / values[:wanted].abs().clamp_min(least)
         if used >= carried and (bool((residuals <= tolerance).all()) or used == size):
-            return Eigenpairs(values[:wanted], vectors, residuals, rotation[:carried] @ basis[:used], spent)
+            subspace = rotation[:carried] @ frame[:used]
+            return Eigenpairs(values[:wanted], subspace[:wanted], residuals, subspace, spent)
         if spent >= max_products:
             raise NoEigenpairsError(
                 f"tolerance (hessian.tolerance): was {tolerance:g}; after {spent} Hessian-vector products the relative"
                 f" residual is {residuals.max().item():.1e}: allow a larger one, or use float64 (compute.dtype)"
             )
         if used == capacity:  # restart from the leading Ritz vectors
-            used = max(carried, capacity // 2)
-            basis[:used], images[:used] = rotation[:used] @ basis, rotation[:used] @ images
-            projected[:used, :used] = basis[:used] @ images[:used].T
-        extend(residual_vectors[residuals.argmax()])
+            kept, rest = max(carried, capacity // 2), known - used
+            frame[: kept + rest] = torch.cat([rotation[:kept] @ frame[:used], frame[used:known]])
+            coefficients.zero_()
+            coefficients[:kept, :kept] = values[:kept].diag()
+            coefficients[kept : kept + rest, :kept] = outside[:, :kept]
+            used, known = kept, kept + rest
+        while known == used:  # the basis holds all of its images, and none lies outside
+            in_frame(random_vector())
+            outside = coefficients[used:known, :used]
+        # Turned so that the largest residual is the first row after the basis.
+        largest = outside[:, residuals.argmax(), None]
+        turn = torch.linalg.qr(torch.cat([largest, torch.eye(known - used).to(like)], dim=1)).Q.T
+        frame[used:known] = turn @ frame[used:known]
+        coefficients[used:known, :used] = turn @ coefficients[used:known, :used]
+        extend()
 
 
 class EigenTracker:
