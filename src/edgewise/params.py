@@ -633,7 +633,7 @@ def load_yaml(text: str | bytes, name: str = "params.yaml") -> Any:
     if len(text) > LARGEST_FILE:
         raise EdgewiseError(f"{name}: has {len(text):,} bytes; must have at most {LARGEST_FILE:,}")
     try:
-        return YAML(typ="safe").load(text)
+        return YAML(typ="safe", pure=True).load(text)  # libyaml's parser overflows the stack where text is nested deep
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1
         raise EdgewiseError(f"{name}: not readable as YAML: line {line} has a key that is there already") from error
