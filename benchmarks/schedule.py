@@ -15,7 +15,7 @@ JOBS = (1, 2, 4, 8, 16, 32)
 
 def main() -> None:
     with Repo() as repo:
-        needs = pipeline_of(repo)
+        needs = pipeline_of(repo.index)
         past = Seconds.read(Path(repo.tmp_dir) / SECONDS_FILE)
     seconds = {name: past.expected(name) for name in needs}
     alone = makespan(needs, seconds, 1)

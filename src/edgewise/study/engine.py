@@ -29,11 +29,11 @@ import psutil
 import yaml
 from dask.system import CPU_COUNT
 from distributed import Client, Event, LocalCluster, as_completed
-from dvc.api import params_show
 from dvc.dependency.param import ParamsDependency
 from dvc.dvcfile import LOCK_FILE
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
+from dvc.repo.index import Index
 from dvc.rwlock import RWLOCK_FILE
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from pydantic import BaseModel, Field, ValidationError
@@ -42,7 +42,7 @@ from voluptuous import Invalid
 
 from edgewise.data.files import write_atomically
 from edgewise.errors import EdgewiseError, in_plain_words, said_by
-from edgewise.params import ComputeParams, parse_params
+from edgewise.params import ComputeParams, load_yaml, parse_params
 from edgewise.study.revisions import PARAMS
 from edgewise.study.schedule import makespan, urgency
 
@@ -267,22 +267,23 @@ def _is_lock_file(text: str) -> bool:
     return True
 
 
-def pipeline_of(repo: Repo) -> dict[str, list[str]]:
+def pipeline_of(index: Index) -> dict[str, list[str]]:
     """The stages that each stage needs, the stages in an order in which they could run."""
     needs = networkx.DiGraph()
-    needs.add_nodes_from(stage.addressing for stage in repo.index.stages)
-    needs.add_edges_from((one.addressing, other.addressing) for one, other in repo.index.graph.edges)
+    needs.add_nodes_from(stage.addressing for stage in index.stages)
+    needs.add_edges_from((one.addressing, other.addressing) for one, other in index.graph.edges)
     return {name: sorted(needs.successors(name)) for name in networkx.lexicographical_topological_sort(needs.reverse())}
 
 
 def changed_stages(repo: Repo) -> Plan:
     """The stages that DVC says have changed, and all that wait for them."""
-    stages = {stage.addressing: stage for stage in repo.index.stages}
+    index = repo.index  # which DVC reads anew, from all files, after each of its commands
+    stages = {stage.addressing: stage for stage in index.stages}
     if not stages:
         raise EdgewiseError(f"{repo.root_dir}: dvc.yaml declares no stages")
     changed = repo.status()
     stale: dict[str, list[str]] = {}
-    for name, needed in pipeline_of(repo).items():
+    for name, needed in pipeline_of(index).items():
         if name in changed or stale.keys() & set(needed):
             stale[name] = [other for other in needed if other in stale]
     computing = {
@@ -292,12 +293,9 @@ def changed_stages(repo: Repo) -> Plan:
         if isinstance(dependency, ParamsDependency)
         and any(parameter.split(".")[0] == "compute" for parameter in dependency.params)
     }
-    return Plan(
-        Path(repo.root_dir),
-        stale,
-        frozenset(computing),
-        ComputeParams.model_validate(params_show(repo=repo.root_dir).get("compute", {})),
-    )
+    folder = Path(repo.root_dir)
+    params = load_yaml((folder / PARAMS).read_bytes())
+    return Plan(folder, stale, frozenset(computing), ComputeParams.model_validate(params.get("compute", {})))
 
 
 def connected(scheduler: str) -> Client:
@@ -414,8 +412,9 @@ def _walk(plan: Plan, past: Seconds, client: Client, gpus: list[str]) -> str:
                             stopped.add(other)
                             del left[other]
                             counts["not run"] += 1
-                            bar.write(f"{other}: not run, as {name} failed")
                             bar.update()
+                    if kinds := sorted({other.split("@")[0] for other in stopped - {name}}):
+                        bar.write(f"not run, as {name} failed: {', '.join(kinds)}")
                 bar.update()
                 start_what_can()
         except KeyboardInterrupt:
@@ -494,8 +493,6 @@ def run_dvc(arguments: Sequence[str], stop: Stop, folder: str, own: Mapping[str,
     Its exit status, and what was printed.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    # The Ctrl-C of a terminal goes to all processes. It is not to end DVC while it writes, but the stage's command.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments],
@@ -504,6 +501,7 @@ def run_dvc(arguments: Sequence[str], stop: Stop, folder: str, own: Mapping[str,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,  # what a terminal or `timeout` sends to all is to end the stage's command, not DVC
         )
         asked = 0
         while process.poll() is None:
