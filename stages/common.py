@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import math
 import os
 import signal
 import socket
@@ -224,7 +225,8 @@ def load_records(path: Path, columns: Collection[str], words: Collection[str] = 
         if name not in table:
             raise EdgewiseError(f"{path}: does not have the column {name}; `dvc repro` restores it")
     for name in [str(column) for column in table if column not in words]:
-        if table[name].dtype.kind not in "if" or (table[name].isna().any() and name not in MAY_LACK):
+        numbers = table[name].dtype.kind in "if" and not (table[name].abs() == math.inf).any()
+        if not numbers or (table[name].isna().any() and name not in MAY_LACK):
             raise EdgewiseError(f"{path}: the column {name} holds what is not a number; `dvc repro` restores it")
     return table
 

@@ -63,6 +63,7 @@ def test_a_csv_may_come_from_a_spreadsheet(tmp_path):
 
 def test_files_that_cannot_be_meant_are_an_error(tmp_path):
     fails(csv(tmp_path, "e.png,rare"), "line 2", "'e.png'", "not among the 4", "'a.png' to 'd.png'")
+    fails(csv(tmp_path, f"{'e' * 1000},rare"), f"example '{'e' * 77}...{'e' * 78}' is not")
     fails(csv(tmp_path, "a.png,rare", header="image,group"), "columns example and group", "image")
     fails(csv(tmp_path, "a.png,rare,x"), "line 2", "2 columns")
     fails(csv(tmp_path, "a.png,rare", "b.png"), "line 3", "2 columns")

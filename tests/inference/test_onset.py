@@ -58,15 +58,15 @@ def test_a_run_that_leaves_the_edge_again_has_one():
     hessian.loc[hessian.index[-1:], "sharpness"] = 0.3 * THRESHOLD
     left = replace(at, steps={**at.steps, "baseline": steps}, hessian={**at.hessian, "baseline": hessian})
     (said,) = caveats({0: left, 1: at, 2: near_the_edge(0.91, 0.7)})
-    assert said.startswith("in seeds 0 and 2 the baseline is not at the edge: late in it κ is 1.00 and then 0.")
+    assert said.startswith("in seeds 0 and 2 the baseline is not at the edge: late in it κ is 1.000 and then 0.")
 
 
 def test_seeds_whose_baseline_is_not_at_the_edge_are_named():
     (said,) = caveats({0: near_the_edge(0.62, 0.7), 1: near_the_edge(1.0, 1.0), 4: near_the_edge(0.02, 0.99)})
     assert said.startswith(
-        "in seeds 0 and 4 the baseline is not at the edge: late in it κ is 0.62 of the threshold and"
+        "in seeds 0 and 4 the baseline is not at the edge: late in it κ is 0.620 of the threshold and"
     )
-    assert said.endswith("; κ is 0.02 of the threshold and the sharpness at most 0.99 of it")
+    assert said.endswith("; κ is 0.020 of the threshold and the sharpness at most 0.990 of it")
     (said,) = caveats({0: near_the_edge(0.5, 0.5), 1: near_the_edge(math.nan, 0.5)})
     assert said.startswith("in every seed the baseline is not at the edge")
 

@@ -95,6 +95,7 @@ def test_a_table_that_is_cut_or_has_no_rows_is_named_in_one_line(tmp_path, conte
         ("step,loss\n0,high\n", "the column loss holds what is not a number"),
         ("step,loss\n0,\n", "the column loss holds what is not a number"),
         ("step,loss,more\n0,1.0,x\n", "the column more holds what is not a number"),
+        ("step,loss\n0,-inf\n", "the column loss holds what is not a number"),
         ("step,loss\n,1.0\n", "the column step holds what is not a number"),
     ],
 )

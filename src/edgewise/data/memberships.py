@@ -9,7 +9,7 @@ from typing import NoReturn
 import numpy as np
 
 from edgewise.data.files import Array, read_npz, require_memory
-from edgewise.errors import ParameterError, said_by
+from edgewise.errors import ParameterError, said_by, shown
 from edgewise.params import GROUP_NAME, NOISE_GROUPS, PAPERS_GROUPS
 
 MOST = 50
@@ -46,7 +46,7 @@ def read_groups(path: Path, names: Sequence[str]) -> dict[str, Array]:
     if wrong:
         _fail(
             path,
-            f"group {wrong[0]!r}: a name begins with a letter, has letters, digits, '.', '-' and '_', is none of"
+            f"group {shown(wrong[0])}: a name begins with a letter, has letters, digits, '.', '-' and '_', is none of"
             f" {', '.join(sorted(RESERVED | NO_TEXT))}, does not begin with {', '.join(RESERVED_BEGINNINGS)}, and does"
             f" not end with {', '.join(RESERVED_ENDS)}",
         )
@@ -68,17 +68,17 @@ def _of_csv(path: Path, names: Sequence[str]) -> Mapping[str, Array]:
     except (OSError, ValueError, csv.Error) as error:
         _fail(path, f"must be a readable CSV with the columns example and group: {said_by(error)}")
     if columns.count("example") != 1 or columns.count("group") != 1:
-        _fail(path, f"must have the columns example and group, once each; has {', '.join(map(repr, columns))}")
+        _fail(path, f"must have the columns example and group, once each; has {shown(columns)}")
     place = {name: i for i, name in enumerate(names)}
     members: dict[str, list[int]] = {}
     for line, row in rows:
         if None in row or None in row.values():
             _fail(path, f"line {line} has more or fewer fields than the {len(columns)} columns")
         if row["example"] not in place:
-            ends = f": {names[0]!r} to {names[-1]!r}" if names else ""
+            ends = f": {shown(names[0])} to {shown(names[-1])}" if names else ""
             _fail(
                 path,
-                f"line {line}: example {row['example']!r} is not among the {len(names)} training examples{ends}",
+                f"line {line}: example {shown(row['example'])} is not among the {len(names)} training examples{ends}",
             )
         members.setdefault(row["group"], []).append(place[row["example"]])
     return {group: np.array(places) for group, places in members.items()}

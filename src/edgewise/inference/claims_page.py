@@ -15,7 +15,8 @@ and fails where the 95 % interval lies outside. *after Holm*: the verdict after 
 claims, of those for which the paper has a value and of the others apart. *in the transient*: the same statistic of
 gains, from onset until the oscillation has grown to 80 %, and at least over a tenth of the branch, with its own
 verdict; where that is another, what is said of the gain is true of its window alone. Correlations are averaged on
-Fisher's scale. The least effect of figure 8's rise, 0.1, was set after the default run had been seen."""
+Fisher's scale. The least effect of figure 8's rise, 0.1, was set after the default run had been seen. What the
+statistic of each claim is: [docs/outputs.md](../docs/outputs.md#the-statistic-of-each-claim)."""
 
 
 #: How branches are compared, by the gains' names in metrics/selectivity.json.

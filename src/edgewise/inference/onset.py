@@ -44,7 +44,7 @@ def caveats(seeds: Seeds) -> list[str]:
         largest = [float(part.max()) for part in _halves(_late(records, "sharpness"))]
         # On smooth networks kappa falls between bursts of the oscillation; then lambda_1 has been at the threshold.
         if not (max(abs(ratio - 1) for ratio in kappa) <= EDGE_MARGIN or min(largest) >= 1):
-            ratios, most = (" and then ".join(dict.fromkeys(f"{x:.2f}" for x in part)) for part in (kappa, largest))
+            ratios, most = (" and then ".join(dict.fromkeys(f"{x:.3f}" for x in part)) for part in (kappa, largest))
             off[seed] = f"κ is {ratios} of the threshold and the sharpness at most {most} of it"
     if off:
         found.append(f"{_which(off, seeds)} the baseline is not at the edge: late in it {'; '.join(off.values())}")

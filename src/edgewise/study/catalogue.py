@@ -527,7 +527,7 @@ def _kinks(tables: Tables) -> list[Panel]:
         Series("sharpness_ratio_centre", ("centre",)),
         Series("curvature_ratio", ("curvature",)),
     )
-    length, ratio = Axis("length over that of the half-step, ℓ/r"), Axis("over the threshold", within=(1,))
+    length, ratio = Axis("length over that of the half-step, ℓ/r", log=True), Axis("over the threshold", within=(1,))
     return [Curves("curvature over a length, along the last step", "kinks", series, length, ratio)]
 
 

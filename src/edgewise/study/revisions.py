@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from scmrepo.exceptions import SCMError
 
-from edgewise.errors import EdgewiseError
+from edgewise.errors import EdgewiseError, in_one_line
 from edgewise.params import load_yaml
 from edgewise.study.plan import flat
 
@@ -86,13 +86,15 @@ class Revision:
         try:
             if not 0 < len(name) <= LONGEST_NAME:
                 raise EdgewiseError("is empty" if not name else f"has {len(name)} letters")
+            if not name.isprintable():
+                raise EdgewiseError("has characters that cannot be printed")
             files = DVCFileSystem(rev=None if name == WORKSPACE else name)
             files.info("/")  # only now does DVC look
         except (ValueError, TypeError, AssertionError, RecursionError) as error:  # of what DVC does not look for
             raise EdgewiseError(f"{name}: dvc.yaml, {LOCK} or {PARAMS} is damaged ({error})") from error
         except (DvcException, SCMError, EdgewiseError, AttributeError) as error:
             why = "is no commit" if isinstance(error, AttributeError) else error
-            said = f"{name[:200]}: cannot be read ({why}); `dvc exp list` names them"
+            said = f"{in_one_line(name[:200])}: cannot be read ({why}); `dvc exp list` names them"
             raise EdgewiseError(" ".join(said.split())) from error
         return cls(name, files)
 
