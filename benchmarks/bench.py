@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 import torch
+from by_ranks import over_ranks
 from eigenpairs import against_peers
 from measurements import costs
 from problem import problem
@@ -32,6 +33,7 @@ def main() -> None:
         "A step": steps_against_a_bare_loop(about),
         "A run": a_run_against_scripts(about),
         "Growth with the number of examples": growth(),
+        "Ranks": over_ranks(),
         "Memory of a Hessian-vector product of 20,000 images": memory(),
     }.items():
         found[title] = list(rows)

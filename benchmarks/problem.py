@@ -11,6 +11,7 @@ from torch import Tensor
 
 import edgewise
 from edgewise.network.models import build_model, initial_theta
+from edgewise.network.ranks import share
 from edgewise.params import DatasetParams, ModelParams, PrototypeParams
 
 NETWORK = ModelParams(width=512)
@@ -49,10 +50,11 @@ def problem(images: Path | None) -> Problem:
 
 
 def made_up(examples: int, chunk_size: int) -> Problem:
-    """Random images of CIFAR-10's shape and two classes, for what depends on their number alone."""
+    """Random images of CIFAR-10's shape and two classes, for what depends on their number alone, or a rank's share."""
     generator = torch.Generator().manual_seed(0)
     shape = (3, 32, 32)
-    x, y = torch.randn(examples, *shape, generator=generator), torch.arange(examples) % 2
+    own = share(examples)
+    x, y = torch.randn(examples, *shape, generator=generator)[own], (torch.arange(examples) % 2)[own]
     model = build_model(NETWORK, shape, outputs=2)
     theta = initial_theta(model, NETWORK.init_scale, seed=0).float()
     objective = edgewise.Objective(model, "mse", x, y, chunk_size=chunk_size)
