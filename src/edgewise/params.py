@@ -632,6 +632,8 @@ def load_yaml(text: str | bytes, name: str = "params.yaml") -> Any:
     """
     if len(text) > LARGEST_FILE:
         raise EdgewiseError(f"{name}: has {len(text):,} bytes; must have at most {LARGEST_FILE:,}")
+    if re.search(r"^%", text if isinstance(text, str) else text.decode(errors="replace"), re.MULTILINE):
+        raise EdgewiseError(f"{name}: has a line that begins with %, a directive of YAML, which DVC does not follow")
     try:
         return YAML(typ="safe", pure=True).load(text)  # libyaml's parser overflows the stack where text is nested deep
     except DuplicateKeyError as error:

@@ -1,12 +1,15 @@
 """The eigensolver against numpy's dense one."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.autograd.functional import hessian
 
-from edgewise.dynamics.eigen import EigenTracker, top_eigenpairs
+from edgewise.dynamics.eigen import Eigenpairs, EigenTracker, top_eigenpairs
 from edgewise.errors import EdgewiseError
 from edgewise.network.models import build_model, initial_theta
 from edgewise.network.objective import Objective
@@ -187,6 +190,54 @@ def test_no_convergence_is_an_error_that_names_the_tolerance():
 def test_an_operator_that_is_not_finite_is_a_clear_error():
     with pytest.raises(EdgewiseError, match="not finite"):
         top_eigenpairs(lambda v: v * torch.nan, torch.zeros(50, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("large", [0.6, math.inf, math.nan], ids=["overflow of the norm", "inf", "nan"])
+@pytest.mark.parametrize("which", [1, 2, 5])
+def test_one_product_that_overflows_is_one_too(dtype, large, which):
+    matrix = with_spectrum(torch.linspace(-1, 1, 50) ** 3).to(dtype)
+    calls = itertools.count(1)
+
+    def product(v: Tensor) -> Tensor:
+        image = matrix @ v
+        if next(calls) == which:
+            image[3] = large * torch.finfo(dtype).max
+        return image
+
+    with pytest.raises(EdgewiseError, match="not finite"):
+        top_eigenpairs(product, matrix[0], tolerance=1e-6)
+
+
+def true_residuals(pairs: Eigenpairs, matrix: Tensor) -> np.ndarray:
+    vectors, values = pairs.vectors.double(), pairs.values.double()
+    return ((vectors @ matrix.double() - values[:, None] * vectors).norm(dim=1) / values.abs()).numpy()
+
+
+@pytest.mark.parametrize("spacing", [1e-7, 3e-7, 1e-6])
+def test_eigenvalues_that_nearly_agree_are_found_to_a_small_tolerance(spacing):
+    values = torch.cat([1 + spacing * torch.arange(12), torch.linspace(-1, 0.5, 12)]).double()
+    matrix = with_spectrum(values)
+    pairs = solve(matrix, 5, tolerance=1e-8)
+    assert (true_residuals(pairs, matrix) <= 2e-8).all()
+    np.testing.assert_allclose(pairs.values.numpy(), values.sort(descending=True).values[:5].numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-5, 1e-6])
+@pytest.mark.parametrize("k", [1, 4])
+def test_the_residual_is_that_of_the_vectors_in_single_precision_and_after_restarts(tolerance, k):
+    matrix = with_spectrum(torch.cat([torch.linspace(1, 1.02, 4), torch.linspace(-0.5, 0.99, 396)]))
+    pairs = solve(matrix.float(), k, tolerance=tolerance)
+    assert pairs.products > 20 + 3 * k  # more than the basis holds
+    np.testing.assert_allclose(pairs.residuals.numpy(), true_residuals(pairs, matrix), rtol=0.02, atol=5e-7)
+    gram = pairs.subspace @ pairs.subspace.T
+    np.testing.assert_allclose(gram.numpy(), np.eye(len(gram)), atol=2e-6)
+
+
+def test_a_residual_below_rounding_is_not_reported():
+    matrix = with_spectrum(torch.linspace(-30, 60, 60)).float()
+    with pytest.raises(EdgewiseError, match="use float64"):
+        solve(matrix, tolerance=1e-8)
 
 
 def test_two_solves_of_the_same_operator_are_bitwise_equal():

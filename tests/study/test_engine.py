@@ -72,6 +72,23 @@ def lock_of(folder: Path) -> dict:
     return yaml.safe_load((folder / "dvc.lock").read_text())
 
 
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        (f"alpha: {'[' * 49_000}{']' * 49_000}", "params.yaml: not readable as YAML"),
+        ("[1, 2]", "params.yaml: must hold a mapping"),
+        ("", "params.yaml: must hold a mapping"),
+        ("%YAML 1.1\n---\nseeds: [010]", "params.yaml: has a line that begins with %"),
+    ],
+    ids=["deep", "a list", "empty", "of another version"],
+)
+def test_parameters_that_dvc_does_not_survive_are_refused_before_it_reads_them(pipeline, capsys, params, said):
+    (pipeline / "params.yaml").write_text(params)
+    assert main(["repro"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {said}")
+
+
 def needs() -> dict[str, list[str]]:
     with Repo() as repo:
         return dict(changed_stages(repo).needs)
@@ -334,8 +351,8 @@ def test_a_stage_that_does_not_end_when_it_is_asked_to_is_killed(tmp_path):
 
 @pytest.mark.parametrize(
     ("send", "number"),
-    [(os.killpg, signal.SIGINT), (os.killpg, signal.SIGTERM), (os.kill, signal.SIGTERM)],
-    ids=["a terminal's Ctrl-C", "timeout's SIGTERM", "SIGTERM to it alone"],
+    [(os.killpg, signal.SIGINT), (os.killpg, signal.SIGTERM), (os.kill, signal.SIGTERM), (os.kill, signal.SIGHUP)],
+    ids=["a terminal's Ctrl-C", "timeout's SIGTERM", "SIGTERM to it alone", "a terminal that is closed"],
 )
 def test_interrupted_it_ends_all_stages_and_goes_on_later(pipeline, environment, send, number):
     write_each(pipeline, "#!/bin/sh\necho $$ > pid-$1; [ -e go ] || sleep 600\n" + EACH.splitlines()[1] + "\n")
@@ -362,7 +379,8 @@ def test_killed_thirty_times_it_ends_with_the_same_bytes(pipeline, environment):
         time.sleep(1 + 7 * number / 30)
         if process.poll() is None:
             running = psutil.Process(process.pid)
-            for each in [running, *running.children(recursive=True)]:
+            running.suspend()  # so that it starts nothing more
+            for each in [*running.children(recursive=True), running]:
                 with suppress(psutil.NoSuchProcess):
                     each.kill()
         process.communicate()

@@ -34,7 +34,8 @@ class Eigenpairs:
     ----------
     values : [k], descending
     vectors : [k, P], orthonormal (of unit length alone from `EigenTracker.measure` with a preconditioner)
-    residuals : [k], |A v - lambda v| / |lambda|, with the largest of all times the tolerance for a smaller lambda
+    residuals : [k], |A v - lambda v| / |lambda|, with the largest of all times the tolerance for a smaller lambda; not
+        computed again, but with what rounding adds to it
     subspace : [k + GUARD, P], the leading Ritz vectors, from which the next solve starts
     products : number of operator products that were needed
     """
@@ -82,7 +83,7 @@ def top_eigenpairs(
     size = len(like)
     wanted, carried, block = min(k, size), min(k + GUARD, size), min(k, BLOCK, size)
     capacity = min(size, max(20, 4 * carried))
-    generator = torch.Generator().manual_seed(0)
+    generator, eps = torch.Generator().manual_seed(0), torch.finfo(like.dtype).eps
     # An orthonormal frame: first the basis, then what its images have outside of it, where all residuals lie.
     frame = like.new_empty((capacity + block, size))
     coefficients = like.new_zeros((capacity + block, capacity))  # frame A basis^T
@@ -96,14 +97,16 @@ def top_eigenpairs(
         nonlocal known
         found, rest = vector.new_zeros(known), vector
         first = before = vector.norm()
-        for _ in range(2):  # a second pass removes what rounding leaves of a first that took most of the vector away
+        if not bool(first.isfinite()):
+            return found + torch.nan
+        for _ in range(4):  # a second pass removes what rounding leaves of a first that took most of the vector away
             inside = frame[:known] @ rest
             found, rest = found + inside, rest - inside @ frame[:known]
             length = rest.norm()
             if length > 0.5 * before:
                 break
             before = length
-        if known == size or not length > 1e-6 * first:
+        if known == size or not length > 20 * eps * first:  # but for rounding it lies inside
             return found
         frame[known] = rest / length
         known += 1
@@ -113,9 +116,8 @@ def top_eigenpairs(
         """Take the first row after the basis into it."""
         nonlocal used, spent
         image = in_frame(product(frame[used]))
+        coefficients[: len(image), used] = image
         used, spent = used + 1, spent + 1
-        coefficients[: len(image), used - 1] = image
-        coefficients[used - 1, :used] = image[:used]
 
     if start is not None:
         weights = torch.randn(block, len(start), generator=generator, dtype=torch.float64)
@@ -132,12 +134,15 @@ def top_eigenpairs(
                 "a Hessian-vector product is not finite: use float64 (compute.dtype), or a smaller step size"
                 " (optimizer.lr)"
             )
-        values, rotation = torch.linalg.eigh(coefficients[:used, :used].double())
+        projected = coefficients[:used, :used].double()
+        values, rotation = torch.linalg.eigh((projected + projected.T) / 2)
         rotation = rotation.flip(1).T.to(like)
         values = values.flip(0).to(like)
-        outside = coefficients[used:known, :used] @ rotation.T  # of the Ritz vectors' images: the residuals
-        least = max(tolerance * values.abs().max().item(), torch.finfo(like.dtype).tiny)  # of one that is 0
-        residuals = outside[:, :wanted].norm(dim=0) / values[:wanted].abs().clamp_min(least)
+        outside = coefficients[used:known, :used] @ rotation.T  # of the images of the Ritz vectors: the residuals
+        largest = values.abs().max()
+        least = max(tolerance * largest.item(), torch.finfo(like.dtype).tiny)  # of one that is 0
+        # What rounding adds cannot be seen in the frame.
+        residuals = (outside[:, :wanted].norm(dim=0) + eps * largest) / values[:wanted].abs().clamp_min(least)
         if used >= carried and (bool((residuals <= tolerance).all()) or used == size):
             subspace = rotation[:carried] @ frame[:used]
             return Eigenpairs(values[:wanted], subspace[:wanted], residuals, subspace, spent)
@@ -156,9 +161,9 @@ def top_eigenpairs(
         while known == used:  # the basis holds all of its images, and none lies outside
             in_frame(random_vector())
             outside = coefficients[used:known, :used]
-        # Turned so that the largest residual is the first row after the basis.
-        largest = outside[:, residuals.argmax(), None]
-        turn = torch.linalg.qr(torch.cat([largest, torch.eye(known - used).to(like)], dim=1)).Q.T
+        # Turned so that the worst residual is the first row after the basis.
+        worst = outside[:, residuals.argmax(), None]
+        turn = torch.linalg.qr(torch.cat([worst, torch.eye(known - used).to(like)], dim=1)).Q.T
         frame[used:known] = turn @ frame[used:known]
         coefficients[used:known, :used] = turn @ coefficients[used:known, :used]
         extend()

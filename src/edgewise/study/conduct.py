@@ -9,7 +9,7 @@ import sys
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import join
@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from edgewise.errors import EdgewiseError, ParameterError, said_by
 from edgewise.params import Params, parse_params
-from edgewise.study.engine import InterruptedPipelineError, Stop, connected, positive_count, run_dvc
+from edgewise.study.engine import InterruptedPipelineError, Stop, connected, end_in_order, positive_count, run_dvc
 from edgewise.study.plan import SIZES, Size, Study, as_options, check, experiment_name, read_study
 from edgewise.study.revisions import PARAMS, Revision
 
@@ -136,9 +136,9 @@ def conduct(path: Path, size: Size, jobs: int, scheduler: str | None, remote: st
     StudyFailedError
         If variants failed, with the reason of each; the others have run.
     InterruptedPipelineError
-        After Ctrl-C or SIGTERM, when what ran has ended.
+        After Ctrl-C, SIGTERM or SIGHUP, when what ran has ended.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_in_order()
     try:
         return _run_share(path, size, jobs, scheduler, remote, own)
     except KeyboardInterrupt:
@@ -178,10 +178,11 @@ def _run_share(path: Path, size: Size, jobs: int, scheduler: str | None, remote:
         try:
             failed = _reasons(running, there, bar)
         except KeyboardInterrupt:
-            for again in (signal.SIGINT, signal.SIGTERM):  # what runs is killed if it does not end soon
+            for again in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # what runs is killed if it does not end soon
                 signal.signal(again, signal.SIG_IGN)
-            bar.write("ending the variants that run …", file=sys.stderr)
             stop.set()
+            with suppress(OSError):  # of a terminal that was closed
+                bar.write("ending the variants that run …", file=sys.stderr)
             pool.shutdown()
             raise
     run = sum(task.name not in failed for task in tasks)

@@ -184,12 +184,13 @@ def reproduce(jobs: int | None, scheduler: str | None, jobs_per_gpu: int) -> str
     PipelineFailedError
         If a stage failed. Everything that does not need it has run.
     InterruptedPipelineError
-        After Ctrl-C or SIGTERM, when all stages have ended.
+        After Ctrl-C, SIGTERM or SIGHUP, when all stages have ended.
     EdgewiseError
         If there is no pipeline, or its files cannot be read, or the scheduler not be reached.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_in_order()
     try:
+        read_params(Path(Repo.find_root()))  # nested deep, it would overflow the stack of the parser that DVC has
         with Repo() as repo:
             with repo.lock:
                 mend(Path(repo.root_dir), Path(repo.tmp_dir))
@@ -203,6 +204,27 @@ def reproduce(jobs: int | None, scheduler: str | None, jobs_per_gpu: int) -> str
         return "nothing has changed"
     with _cluster(plan, jobs, scheduler, jobs_per_gpu) as (client, gpus):
         return _walk(plan, past, client, gpus)
+
+
+def end_in_order() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, and the SIGHUP of a terminal that is closed, but under nohup."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
+
+
+def read_params(folder: Path) -> dict[str, Any]:
+    """What params.yaml holds, checked no further.
+
+    Raises
+    ------
+    EdgewiseError
+        If that is no mapping.
+    """
+    params = load_yaml((folder / PARAMS).read_bytes())
+    if not isinstance(params, dict):
+        raise EdgewiseError(f"{PARAMS}: must hold a mapping of parameters")
+    return params
 
 
 def _require_params() -> None:
@@ -294,8 +316,8 @@ def changed_stages(repo: Repo) -> Plan:
         and any(parameter.split(".")[0] == "compute" for parameter in dependency.params)
     }
     folder = Path(repo.root_dir)
-    params = load_yaml((folder / PARAMS).read_bytes())
-    return Plan(folder, stale, frozenset(computing), ComputeParams.model_validate(params.get("compute", {})))
+    compute = ComputeParams.model_validate(read_params(folder).get("compute", {}))
+    return Plan(folder, stale, frozenset(computing), compute)
 
 
 def connected(scheduler: str) -> Client:
@@ -413,13 +435,14 @@ def _walk(plan: Plan, past: Seconds, client: Client, gpus: list[str]) -> str:
                             del left[other]
                             counts["not run"] += 1
                             bar.update()
-                    if kinds := sorted({other.split("@")[0] for other in stopped - {name}}):
-                        bar.write(f"not run, as {name} failed: {', '.join(kinds)}")
+                    if stopped != {name}:
+                        bar.write(f"not run, as {name} failed: {_in_short(stopped - {name})}")
                 bar.update()
                 start_what_can()
         except KeyboardInterrupt:
             stop.set()
-            bar.write("ending the stages that run …", file=sys.stderr)
+            with suppress(OSError):  # of a terminal that was closed
+                bar.write("ending the stages that run …", file=sys.stderr)
             for _ in done:
                 pass
             raise InterruptedPipelineError(
@@ -431,6 +454,18 @@ def _walk(plan: Plan, past: Seconds, client: Client, gpus: list[str]) -> str:
     if counts["failed"]:
         raise PipelineFailedError(said)
     return said
+
+
+def _in_short(stages: Collection[str]) -> str:
+    """Names of stages, those of one kind together.
+
+    >>> _in_short({"branch@0-exit", "branch@0-baseline", "control@0", "summary"})
+    'branch (2), control@0, summary'
+    """
+    kinds: dict[str, list[str]] = {}
+    for name in sorted(stages):
+        kinds.setdefault(name.split("@")[0], []).append(name)
+    return ", ".join(names[0] if len(names) == 1 else f"{kind} ({len(names)})" for kind, names in kinds.items())
 
 
 def _place(name: str, computing: Collection[str], workers: Mapping[str, Any], running: Mapping[str, str]) -> str | None:
