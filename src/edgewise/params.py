@@ -643,6 +643,20 @@ def load_yaml(text: str | bytes, name: str = "params.yaml") -> Any:
         raise EdgewiseError(f"{name}: not readable as YAML: {said_by(error)}") from error
 
 
+def load_params(text: str | bytes) -> dict[str, Any]:
+    """The content of a params.yaml, checked no further.
+
+    Raises
+    ------
+    EdgewiseError
+        If it is no mapping.
+    """
+    content = load_yaml(text)
+    if not isinstance(content, dict):
+        raise EdgewiseError("params.yaml: must hold a mapping of parameters")
+    return content
+
+
 def parse_params(text: str | bytes) -> Params:
     """Read the content of a params.yaml.
 
@@ -651,9 +665,7 @@ def parse_params(text: str | bytes) -> Params:
     EdgewiseError
         One line for each parameter at fault: its name, what it was, what is allowed.
     """
-    content = load_yaml(text)
-    if not isinstance(content, dict):
-        raise EdgewiseError("params.yaml: must hold a mapping of parameters")
+    content = load_params(text)
     try:
         return Params.model_validate(content)
     except ValidationError as error:

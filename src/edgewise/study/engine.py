@@ -42,7 +42,7 @@ from voluptuous import Invalid
 
 from edgewise.data.files import write_atomically
 from edgewise.errors import EdgewiseError, in_plain_words, said_by
-from edgewise.params import ComputeParams, load_yaml, parse_params
+from edgewise.params import ComputeParams, load_params, parse_params
 from edgewise.study.revisions import PARAMS
 from edgewise.study.schedule import makespan, urgency
 
@@ -190,7 +190,7 @@ def reproduce(jobs: int | None, scheduler: str | None, jobs_per_gpu: int) -> str
     """
     end_in_order()
     try:
-        read_params(Path(Repo.find_root()))  # nested deep, it would overflow the stack of the parser that DVC has
+        load_params(_content())  # nested deep, they would overflow the stack of the parser that DVC has
         with Repo() as repo:
             with repo.lock:
                 mend(Path(repo.root_dir), Path(repo.tmp_dir))
@@ -213,25 +213,15 @@ def end_in_order() -> None:
         signal.signal(signal.SIGHUP, signal.default_int_handler)
 
 
-def read_params(folder: Path) -> dict[str, Any]:
-    """What params.yaml holds, checked no further.
-
-    Raises
-    ------
-    EdgewiseError
-        If that is no mapping.
-    """
-    params = load_yaml((folder / PARAMS).read_bytes())
-    if not isinstance(params, dict):
-        raise EdgewiseError(f"{PARAMS}: must hold a mapping of parameters")
-    return params
-
-
 def _require_params() -> None:
     """Stop if the parameters are at fault, with an error that names them; where they cannot be read, they are not."""
     with suppress(DvcException, OSError):
-        content = (Path(Repo.find_root()) / PARAMS).read_bytes()
-        parse_params(content)
+        parse_params(_content())
+
+
+def _content() -> bytes:
+    """That of the params.yaml of the repository around the working directory."""
+    return (Path(Repo.find_root()) / PARAMS).read_bytes()
 
 
 def mend(folder: Path, temporary: Path) -> None:
@@ -316,7 +306,7 @@ def changed_stages(repo: Repo) -> Plan:
         and any(parameter.split(".")[0] == "compute" for parameter in dependency.params)
     }
     folder = Path(repo.root_dir)
-    compute = ComputeParams.model_validate(read_params(folder).get("compute", {}))
+    compute = ComputeParams.model_validate(load_params((folder / PARAMS).read_bytes()).get("compute", {}))
     return Plan(folder, stale, frozenset(computing), compute)
 
 
