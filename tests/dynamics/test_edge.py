@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewise.dynamics.edge import first_crossing, secant_sharpness
+from edgewise.dynamics.edge import BLOCK, first_crossing, secant_sharpness
 
 
 @given(seed=st.integers(0, 10_000), size=st.integers(1, 12))
@@ -44,6 +44,17 @@ def test_no_step_has_no_curvature():
     nothing = torch.zeros(3)
     assert math.isnan(secant_sharpness(nothing, nothing))
     assert math.isnan(secant_sharpness(nothing, nothing, torch.ones(3)))
+
+
+@pytest.mark.parametrize("size", [BLOCK - 1, BLOCK, 2 * BLOCK + 5])
+def test_of_long_vectors_in_single_precision_the_sums_are_in_double_precision(size):
+    rng = np.random.default_rng(0)
+    step, change, diagonal = rng.standard_normal((3, size)).astype(np.float32)
+    diagonal = np.abs(diagonal)
+    vectors = [torch.from_numpy(vector) for vector in (step, change, diagonal)]
+    step, change, diagonal = (vector.astype(float) for vector in (step, change, diagonal))
+    assert secant_sharpness(*vectors[:2]) == pytest.approx(change @ step / (step @ step), rel=1e-11)
+    assert secant_sharpness(*vectors) == pytest.approx(change @ step / (step @ (diagonal * step)), rel=1e-11)
 
 
 @pytest.mark.parametrize(

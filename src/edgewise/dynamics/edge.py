@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from edgewise.data.files import Array
@@ -17,6 +18,9 @@ Rule = Literal["secant", "sharpness"]
 
 #: The column of a run's records that each rule compares with the threshold.
 RULE_COLUMN: dict[Rule, str] = {"secant": "secant_sharpness", "sharpness": "sharpness"}
+
+#: Numbers that are taken to double precision at a time on a CPU: as many as fit into the cache of a core.
+BLOCK = 2**16
 
 
 def secant_sharpness(displacement: Tensor, change: Tensor, preconditioner: Tensor | None = None) -> float:
@@ -34,10 +38,14 @@ def secant_sharpness(displacement: Tensor, change: Tensor, preconditioner: Tenso
     preconditioner : [P], the diagonal P of the step; the denominator is then <theta' - theta, P (theta' - theta)>, and
         kappa estimates the largest eigenvalue of P^-1/2 H P^-1/2
     """
-    displacement, change = displacement.double(), change.double()
-    weighted = displacement if preconditioner is None else preconditioner.double() * displacement
-    squared_length = (displacement @ weighted).item()
-    return (change @ displacement).item() / squared_length if squared_length > 0 else math.nan
+    vectors = (displacement, change) if preconditioner is None else (displacement, change, preconditioner)
+    size = BLOCK if displacement.device.type == "cpu" else len(displacement)
+    products = []
+    for blocks in zip(*(vector.split(size) for vector in vectors), strict=True):
+        step, difference, *weights = (block.double() for block in blocks)
+        products.append(torch.stack([difference @ step, step @ (weights[0] * step if weights else step)]))
+    along, squared_length = torch.stack(products).sum(dim=0).tolist()
+    return along / squared_length if squared_length > 0 else math.nan
 
 
 @dataclass(frozen=True)
