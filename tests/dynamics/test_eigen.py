@@ -167,8 +167,13 @@ def test_crossings_out_of_a_dense_bulk_are_followed(k, seed):
         np.testing.assert_allclose(pairs.values.numpy(), values.sort(descending=True).values[:k].numpy(), rtol=1e-4)
 
 
-def test_eigenvalues_of_zero_among_the_wanted_ones_are_found():
-    pairs = solve(with_spectrum(torch.cat([torch.tensor([3.0, 1.0]), torch.zeros(58)])), 4)
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float64, 1e-3), (torch.float64, 1e-8), (torch.float32, 1e-3), (torch.float32, 1e-4), (torch.float32, 1e-6)],
+)
+def test_eigenvalues_of_zero_among_the_wanted_ones_are_found(dtype, tolerance):
+    matrix = with_spectrum(torch.cat([torch.tensor([3.0, 1.0]), torch.zeros(58)])).to(dtype)
+    pairs = solve(matrix, 4, tolerance=tolerance)
     np.testing.assert_allclose(pairs.values.numpy(), [3, 1, 0, 0], atol=1e-6)
     assert pairs.products < 30
 

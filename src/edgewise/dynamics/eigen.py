@@ -34,8 +34,8 @@ class Eigenpairs:
     ----------
     values : [k], descending
     vectors : [k, P], orthonormal (of unit length alone from `EigenTracker.measure` with a preconditioner)
-    residuals : [k], |A v - lambda v| / |lambda|, with the largest of all times the tolerance for a smaller lambda; not
-        computed again, but with what rounding adds to it
+    residuals : [k], |A v - lambda v| / |lambda|, with the largest of all times the tolerance for a smaller lambda, or
+        with the least that rounding lets be told from it; not computed again, but with what rounding adds
     subspace : [k + GUARD, P], the leading Ritz vectors, from which the next solve starts
     products : number of operator products that were needed
     """
@@ -84,6 +84,9 @@ def top_eigenpairs(
     wanted, carried, block = min(k, size), min(k + GUARD, size), min(k, BLOCK, size)
     capacity = min(size, max(20, 4 * carried))
     generator, eps = torch.Generator().manual_seed(0), torch.finfo(like.dtype).eps
+    resolved = max(
+        tolerance, min(1.0, 2 * eps / tolerance)
+    )  # of the largest: below it rounding alone exceeds tolerance
     # An orthonormal frame: first the basis, then what its images have outside of it, where all residuals lie.
     frame = like.new_empty((capacity + block, size))
     coefficients = like.new_zeros((capacity + block, capacity))  # frame A basis^T
@@ -140,7 +143,7 @@ def top_eigenpairs(
         values = values.flip(0).to(like)
         outside = coefficients[used:known, :used] @ rotation.T  # of the images of the Ritz vectors: the residuals
         largest = values.abs().max()
-        least = max(tolerance * largest.item(), torch.finfo(like.dtype).tiny)  # of one that is 0
+        least = max(resolved * largest.item(), torch.finfo(like.dtype).tiny)  # of one that is 0
         # What rounding adds cannot be seen in the frame.
         residuals = (outside[:, :wanted].norm(dim=0) + eps * largest) / values[:wanted].abs().clamp_min(least)
         if used >= carried and (bool((residuals <= tolerance).all()) or used == size):
