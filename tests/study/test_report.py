@@ -273,6 +273,12 @@ def test_runs_stand_side_by_side_with_what_differs_first(run):
     assert "not tested" in first
 
 
+def test_the_head_of_a_page_says_that_groups_share_no_image(run):
+    of = "groups that share no image"
+    apart = replace(run, params={**run.params, "prototypes.disjoint": True})
+    assert [of in page([either], "a run") for either in (run, apart)] == [False, True]
+
+
 def test_a_revision_without_a_run_is_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(EdgewiseError, match=r"^workspace: has no dvc.lock"):

@@ -86,11 +86,13 @@ def page(runs: Sequence[Run], title: str, statement: str = "") -> str:
 
 
 def _setting(run: Run) -> str:
-    """Data, network and seeds of a run in a line, as the captions of its figures have them."""
+    """Data, groups, network and seeds of a run in a line."""
     of = run.params
     classes = "all classes" if of["dataset.classes"] == "all" else f"classes {_listed(of['dataset.classes'])}"
     data = f"{of['dataset.name']}, {classes}, n = {of['dataset.n']}"
     displaced = f"α = {of['alpha']:g}{'' if of['direction'] == 'coherent' else ' in random directions'}"
+    if of.get("prototypes.disjoint"):
+        displaced += ", groups that share no image"
     training = f"{of['model.name']}, {of['loss']}, {of['optimizer.name']}, η = {of['optimizer.lr']:g}"
     return f"{data}; {displaced}; {training}; {len(of['seeds'])} seed{'s' * (len(of['seeds']) > 1)}"
 
