@@ -305,10 +305,11 @@ def test_the_time_that_a_stage_will_take_is_that_of_the_last_time_or_of_its_like
 def start(folder: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
     """`edgewise repro --jobs 2` in a session of its own, which Ctrl-C reaches as from a terminal.
 
-    Where the tests run in the background of a shell, they and what they start ignore it.
+    Where the tests run in the background of a shell or under nohup, they and what they start ignore it, or SIGHUP.
     """
     program = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL);"
         "from edgewise.study.cli import main; sys.exit(main(['repro', '--jobs', '2']))"
     )
     return subprocess.Popen(
